@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ordinis.domain.decisions import Allocation, Decision, Source, Verdict
+from ordinis.domain.decisions import Allocation, Decision, Verdict
 from ordinis.domain.limits import TradingState
-from ordinis.domain.market import Bar, MarketEvent, Quote, Regime
+from ordinis.domain.market import MarketEvent, Quote, Regime
 from ordinis.domain.orders import (
     BrokerOrder,
     Fill,
@@ -26,7 +26,6 @@ from ordinis.domain.orders import (
     OrderRequest,
     OrderState,
     QueryOutcome,
-    Side,
     SubmitOutcome,
 )
 from ordinis.domain.portfolio import Movement, PortfolioSnapshot, Valuation
@@ -216,82 +215,134 @@ class ControlRow:
     at: datetime
 
 
-class LedgerRepository(Protocol):
-    """Everything that one transaction may read or write of one account. Nothing is visible until committed."""
+class Decisions(Protocol):
+    """Decisions with what was asked, what the rules said and whose idea each share was; append-only."""
 
-    # decisions
-    def add_decision(
-        self, decision: Decision, inputs: str, verdicts: Sequence[Verdict], parts: Sequence[tuple[Source, str, float]]
-    ) -> None: ...
+    def add(
+        self, decision: Decision, inputs: str, verdicts: Sequence[Verdict], parts: Sequence[tuple[str, str, float]]
+    ) -> None:
+        """Store a decision with its inputs (canonical text), verdicts and (source, symbol, share) parts.
 
-    def decision(self, decision_id: str) -> Decision | None: ...
+        Raises:
+            LedgerConflict: the ledger already has a decision with this id.
+        """
 
-    def decisions(self) -> Sequence[Decision]:
+    def get(self, decision_id: str) -> Decision | None: ...
+
+    def at(self, as_of: datetime) -> Decision | None:
+        """The decision made as of `as_of`, if there is one: at most one an instant."""
+
+    def all(self) -> Sequence[Decision]:
         """In the order in which they were committed."""
 
-    def decision_inputs(self, inputs_sha: str) -> str: ...
+    def inputs(self, inputs_sha: str) -> str: ...
 
     def verdicts(self, decision_id: str) -> Sequence[Verdict]: ...
 
-    # orders
-    def add_intent(self, intent: OrderIntent) -> None:
-        """Raises LedgerConflict when the symbol already has a live intent."""
 
-    def move_intent(
-        self, client_order_id: str, state: OrderState, *, at: datetime, source: str, event_key: str,
-        payload: Mapping[str, Any], broker_order_id: str | None = None, sent_at: datetime | None = None,
-    ) -> OrderIntent:
-        """Append an order event and move the intent; IllegalTransition when the machine does not allow it."""
+class Orders(Protocol):
+    """Intents and what happened to them; the events are append-only and hash-chained."""
 
-    def intent(self, client_order_id: str) -> OrderIntent | None: ...
+    def add(self, intent: OrderIntent, *, at: datetime, fence: int) -> None:
+        """Raises LedgerConflict when the symbol already has a live intent or the id is taken."""
 
-    def intents(self, *, decision_id: str | None = None, live: bool | None = None) -> Sequence[OrderIntent]: ...
+    def move(self, client_order_id: str, state: OrderState, event: OrderEvent) -> OrderIntent:
+        """Append an event and move the intent; an event key that is known changes nothing.
 
-    def order_events(self, client_order_id: str | None = None) -> Sequence[Mapping[str, Any]]: ...
+        Raises:
+            IllegalTransition: the state machine does not join the two states.
+        """
 
-    # what happened
-    def book_fill(self, fill: Fill, *, source: str, received_at: datetime) -> bool:
-        """Book a fill once; False when its exec id is already booked."""
+    def get(self, client_order_id: str) -> OrderIntent | None: ...
+
+    def of(self, decision_id: str) -> Sequence[OrderIntent]: ...
+
+    def live(self) -> Sequence[OrderIntent]: ...
+
+    def all(self) -> Sequence[OrderIntent]:
+        """In the order in which they were written."""
+
+    def events(self, client_order_id: str) -> Sequence[Mapping[str, Any]]: ...
+
+
+@dataclass(frozen=True)
+class OrderEvent:
+    """One thing that happened to an order, as it is kept."""
+
+    key: str
+    """Unique: the same event told twice is kept once."""
+    source: str
+    """local, stream, poll or reconcile."""
+    at: datetime
+    received_at: datetime
+    payload: Mapping[str, Any]
+    broker_order_id: str | None = None
+    sent_at: datetime | None = None
+
+
+class Book(Protocol):
+    """Cash and units: fills and movements as they happened, and the balances that follow from them."""
+
+    def fill(self, fill: Fill, *, source: str, received_at: datetime) -> bool:
+        """Book a fill once; False when its exec id is already booked.
+
+        Raises:
+            LedgerConflict: the same exec id is booked with other numbers.
+        """
 
     def fills(self, since: datetime | None = None) -> Sequence[Fill]: ...
 
-    def book_movement(self, movement: Movement) -> bool:
+    def movement(self, movement: Movement) -> bool:
         """Book a movement once; False when its activity id is already booked."""
 
     def movements(self) -> Sequence[Movement]: ...
 
-    def add_valuation(self, valuation: Valuation) -> bool:
+    def value(self, valuation: Valuation) -> bool:
         """Store a session's valuation once; False when the session already has one."""
 
     def valuations(self) -> Sequence[Valuation]: ...
 
     def last_valuation(self) -> Valuation | None: ...
 
-    # derived
     def cash(self) -> Decimal: ...
 
-    def holdings(self) -> Mapping[str, Decimal]: ...
+    def holdings(self) -> Mapping[str, Decimal]:
+        """Units by symbol; symbols with none are left out."""
 
-    def last_traded(self) -> Mapping[str, datetime]:
-        """Instant of the latest fill, by symbol."""
+    def last_traded(self) -> Mapping[str, date]:
+        """Session of the latest fill, by symbol."""
 
     def watermark(self) -> datetime | None:
         """Instant up to which the broker's book is known to be in the ledger."""
 
     def set_watermark(self, at: datetime) -> None: ...
 
-    # control
-    def control(self) -> ControlRow | None: ...
+    def rebuild(self) -> Sequence[str]:
+        """Differences between the kept balances and those that fills and movements give; empty when they agree."""
 
-    def set_control(self, row: ControlRow) -> None: ...
+
+class Control(Protocol):
+    """The trading state in force; append-only, the last row counts."""
+
+    def state(self) -> ControlRow | None: ...
+
+    def set(self, row: ControlRow) -> None: ...
+
+    def history(self) -> Sequence[ControlRow]: ...
 
 
 class UnitOfWork(Protocol):
     """One transaction: committed whole or not at all; leaving the block without `commit` rolls back."""
 
-    ledger: LedgerRepository
+    decisions: Decisions
+    orders: Orders
+    book: Book
+    control: Control
 
     def commit(self) -> None: ...
+
+    def verify(self) -> None:
+        """Check the hash chains and the derived balances; LedgerDamaged when one does not hold."""
 
 
 class Ledger(Protocol):
@@ -304,21 +355,23 @@ class Ledger(Protocol):
 
 __all__ = [
     "Allocator",
-    "Bar",
+    "Book",
     "Broker",
     "BrokerAccount",
     "Capabilities",
     "Clock",
+    "Control",
     "ControlRow",
     "CostModel",
     "DataSource",
+    "Decisions",
     "FloatArray",
     "Ledger",
-    "LedgerRepository",
     "MarketView",
+    "OrderEvent",
+    "Orders",
     "PriceHistory",
     "Rule",
     "RuleContext",
-    "Side",
     "UnitOfWork",
 ]

@@ -1,0 +1,1 @@
+"""Alembic histories: `ledger` and `records`, one file a version."""

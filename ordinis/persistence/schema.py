@@ -1,0 +1,51 @@
+"""The version of a database, and how it is brought up to date.
+
+Alembic keeps two histories, one for the ledger and one for the records, since they have different owners. A
+database that is newer than the code is refused: older code would not know what it writes into.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine
+
+from ordinis.errors import StoreUnavailable
+from ordinis.persistence.engine import shown
+
+Schema = Literal["ledger", "records"]
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def upgrade(engine: Engine, schema: Schema) -> None:
+    """Create or migrate the tables of `schema`; does nothing when they are current.
+
+    Raises:
+        StoreUnavailable: the database is of a version that this code does not know.
+    """
+    config = _config(schema)
+    with engine.begin() as connection:
+        known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+        current = MigrationContext.configure(
+            connection, opts={"version_table": f"{schema}_version"}
+        ).get_current_revision()
+        if current is not None and current not in known:
+            raise StoreUnavailable(
+                shown(engine), f"its {schema} schema is at {current}, newer than this code knows; upgrade Ordinis"
+            )
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _config(schema: Schema) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("version_locations", str(MIGRATIONS / schema))
+    config.set_main_option("path_separator", "os")
+    config.attributes["schema"] = schema
+    return config

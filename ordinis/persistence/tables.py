@@ -1,0 +1,217 @@
+"""The ledger's tables.
+
+`decision`, `order_event`, `movement`, `control` and `override` are append-only and hash-chained: triggers refuse an
+update or a delete, and each row's hash covers the one before it. "At most one live intent per symbol" is a partial
+unique index, so the database enforces it and not the code. `position` and `balance` are caches of what fills and
+movements give; they are rebuilt and compared at every start.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Date,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from ordinis.domain.orders import LIVE
+from ordinis.persistence.engine import Instant, Money
+
+metadata = MetaData()
+LIVE_STATES = ", ".join(f"'{state}'" for state in sorted(LIVE))
+
+
+def _chained(name: str, *columns: Column[object] | UniqueConstraint) -> Table:
+    return Table(
+        name,
+        metadata,
+        Column("seq", Integer, primary_key=True, autoincrement=True),
+        *columns,
+        Column("prev_hash", String(64), nullable=False),
+        Column("hash", String(64), nullable=False),
+    )
+
+
+lease = Table(
+    "lease",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("holder", String, nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+)
+decision_input = Table(
+    "decision_input",
+    metadata,
+    Column("sha", String(64), primary_key=True),
+    Column("payload", Text, nullable=False),
+)
+decision = _chained(
+    "decision",
+    Column("id", String(64), nullable=False, unique=True),
+    Column("account", String, nullable=False),
+    Column("source", String, nullable=False),
+    Column("model_sha", String, nullable=False),
+    Column("inputs_sha", String(64), ForeignKey("decision_input.sha"), nullable=False),
+    Column("limits_sha", String(64), nullable=False),
+    Column("as_of", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("weights", Text, nullable=False),
+    Column("orders", Text, nullable=False),
+    Column("status", String, nullable=False),
+    Column("approved_by", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    UniqueConstraint("account", "as_of"),
+)
+decision_part = Table(
+    "decision_part",
+    metadata,
+    Column("decision_id", String(64), ForeignKey("decision.id"), primary_key=True),
+    Column("source", String, primary_key=True),
+    Column("symbol", String, primary_key=True),
+    Column("share", Float, nullable=False),
+)
+risk_check = Table(
+    "risk_check",
+    metadata,
+    Column("decision_id", String(64), ForeignKey("decision.id"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("rule", String, nullable=False),
+    Column("limit", Float, nullable=False),
+    Column("value", Float, nullable=False),
+    Column("passed", Boolean, nullable=False),
+    Column("detail", Text, nullable=False),
+)
+order_intent = Table(
+    "order_intent",
+    metadata,
+    Column("coid", String(48), primary_key=True),
+    Column("seq", Integer, nullable=False, unique=True),
+    Column("decision_id", String(64), ForeignKey("decision.id"), nullable=False),
+    Column("account", String, nullable=False),
+    Column("symbol", String, nullable=False),
+    Column("leg", String, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("side", String, nullable=False),
+    Column("qty", Money, nullable=False),
+    Column("type", String, nullable=False),
+    Column("limit_price", Money),
+    Column("tif", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("broker_order_id", String, unique=True),
+    Column("ib_order_id", Integer),
+    Column("filled_qty", Money, nullable=False),
+    Column("reference_price", Money, nullable=False),
+    Column("reserved_notional", Money, nullable=False),
+    Column("sent_at", Instant),
+    Column("version", Integer, nullable=False),
+    UniqueConstraint("decision_id", "symbol", "leg", "attempt"),
+)
+Index(
+    "one_live_intent_per_symbol",
+    order_intent.c.account,
+    order_intent.c.symbol,
+    unique=True,
+    sqlite_where=text(f"state IN ({LIVE_STATES})"),
+    postgresql_where=text(f"state IN ({LIVE_STATES})"),
+)
+order_event = _chained(
+    "order_event",
+    Column("coid", String(48), nullable=False, index=True),
+    Column("source", String, nullable=False),
+    Column("event_key", String, nullable=False, unique=True),
+    Column("ts_event", Instant, nullable=False),
+    Column("ts_recv", Instant, nullable=False),
+    Column("payload", Text, nullable=False),
+)
+fill = Table(
+    "fill",
+    metadata,
+    Column("account", String, primary_key=True),
+    Column("exec_id", String, primary_key=True),
+    Column("coid", String(48), index=True),
+    Column("symbol", String, nullable=False),
+    Column("side", String, nullable=False),
+    Column("qty", Money, nullable=False),
+    Column("price", Money, nullable=False),
+    Column("fee", Money, nullable=False),
+    Column("ts", Instant, nullable=False, index=True),
+    Column("reverses", String),
+)
+movement = _chained(
+    "movement",
+    Column("account", String, nullable=False),
+    Column("activity_id", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("symbol", String),
+    Column("qty", Money, nullable=False),
+    Column("cash", Money, nullable=False),
+    Column("ts", Instant, nullable=False),
+    UniqueConstraint("account", "activity_id"),
+)
+control = _chained(
+    "control",
+    Column("scope", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("by", String, nullable=False),
+    Column("at", Instant, nullable=False),
+)
+override = _chained(
+    "override",
+    Column("account", String, nullable=False),
+    Column("symbol", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("value", Money),
+    Column("by", String, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+)
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("topic", String, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("done_at", Instant),
+)
+position = Table(
+    "position",
+    metadata,
+    Column("account", String, primary_key=True),
+    Column("symbol", String, primary_key=True),
+    Column("qty", Money, nullable=False),
+    Column("last_fill", Instant),
+)
+balance = Table(
+    "balance",
+    metadata,
+    Column("account", String, primary_key=True),
+    Column("cash", Money, nullable=False),
+    Column("watermark", Instant),
+)
+valuation = Table(
+    "valuation",
+    metadata,
+    Column("account", String, primary_key=True),
+    Column("session", Date, primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("equity", Money, nullable=False),
+    Column("cash", Money, nullable=False),
+    Column("gross", Money, nullable=False),
+    Column("peak_equity", Money, nullable=False),
+)
+
+CHAINED = (decision, order_event, movement, control, override)
+APPEND_ONLY = (*CHAINED, decision_input, decision_part, risk_check, fill, valuation)
