@@ -64,8 +64,8 @@ class TradingCalendar:
         calendar = exchange_calendars.get_calendar(exchange, start=FIRST_SESSION.isoformat())
         self.exchange = exchange
         self.sessions: tuple[date, ...] = tuple(stamp.date() for stamp in calendar.sessions)
-        self._opens = [stamp.to_pydatetime().astimezone(UTC) for stamp in calendar.opens.dt.tz_convert("UTC")]
-        self._closes = [stamp.to_pydatetime().astimezone(UTC) for stamp in calendar.closes.dt.tz_convert("UTC")]
+        self._opens: list[datetime] = [stamp.to_pydatetime().astimezone(UTC) for stamp in calendar.opens.dt.tz_convert("UTC")]
+        self._closes: list[datetime] = [stamp.to_pydatetime().astimezone(UTC) for stamp in calendar.closes.dt.tz_convert("UTC")]
 
     def is_session(self, day: date) -> bool:
         at = bisect_left(self.sessions, day)

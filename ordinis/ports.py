@@ -88,7 +88,8 @@ class Clock(Protocol):
 class DataSource(Protocol):
     """A vendor of bars."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def history(self, symbols: Sequence[str], first: date, last: date) -> pd.DataFrame:
         """One row per symbol and session, sorted by both; columns of the bars contract; null where it lacks one."""
@@ -100,8 +101,12 @@ class DataSource(Protocol):
 class Allocator(Protocol):
     """Answers "what should I hold now?"."""
 
-    name: str
-    version: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> str:
+        """Changes whenever the same question could get another answer: code, parameters, weights."""
 
     def allocate(self, view: MarketView, portfolio: PortfolioSnapshot) -> Allocation:
         """Target weights inside the limits, with a certificate.
@@ -131,7 +136,8 @@ class CostModel(Protocol):
 class Rule(Protocol):
     """May shrink or refuse a proposal, never enlarge a position."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def review(
         self, weights: Mapping[str, float], portfolio: PortfolioSnapshot, context: RuleContext

@@ -41,7 +41,7 @@ def parse_instant(text: str) -> datetime:
 
 def plain(value: Any) -> Any:
     """`value` as dicts, lists, strings, numbers, booleans and None."""
-    if value is None or isinstance(value, (bool, str)) and not isinstance(value, Enum):
+    if value is None or (isinstance(value, (bool, str)) and not isinstance(value, Enum)):
         return value
     if isinstance(value, Enum):
         return value.value
@@ -71,4 +71,9 @@ def canonical(value: Any) -> str:
 
 def sha256(value: Any) -> str:
     """Hex digest of the canonical text of `value`."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()
+    return digest(canonical(value))
+
+
+def digest(text: str) -> str:
+    """Hex sha256 of a text that is already canonical."""
+    return hashlib.sha256(text.encode()).hexdigest()

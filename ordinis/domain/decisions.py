@@ -124,9 +124,7 @@ class Decision:
         return sum((order.quantity for order in self.orders if order.symbol == symbol), Decimal(0))
 
 
-def decision_id(
-    account: str, as_of: datetime, source: Source, inputs_sha: str, limits_sha: str, model_sha: str
-) -> str:
+def decision_id(account: str, as_of: datetime, source: Source, inputs_sha: str, limits_sha: str, model_sha: str) -> str:
     """sha256 of what makes two decisions the same decision."""
     parts = (account, instant_text(as_of), source.value, inputs_sha, limits_sha, model_sha)
     return hashlib.sha256("|".join(parts).encode()).hexdigest()

@@ -62,9 +62,7 @@ _S = OrderState
 TRANSITIONS: dict[OrderState, frozenset[OrderState]] = {
     _S.INTENT: frozenset({_S.SENDING, _S.DENIED, _S.EXPIRED_UNSENT}),
     _S.SENDING: frozenset({_S.WORKING, _S.PARTIAL, _S.FILLED, _S.REJECTED, _S.UNKNOWN}),
-    _S.UNKNOWN: frozenset(
-        {_S.WORKING, _S.PARTIAL, _S.FILLED, _S.REJECTED, _S.CANCELED, _S.EXPIRED, _S.NEVER_ARRIVED}
-    ),
+    _S.UNKNOWN: frozenset({_S.WORKING, _S.PARTIAL, _S.FILLED, _S.REJECTED, _S.CANCELED, _S.EXPIRED, _S.NEVER_ARRIVED}),
     _S.WORKING: frozenset(
         {_S.PARTIAL, _S.FILLED, _S.PENDING_CANCEL, _S.CANCELED, _S.EXPIRED, _S.SUSPENDED, _S.REJECTED}
     ),

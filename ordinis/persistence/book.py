@@ -102,9 +102,7 @@ class SqlBook:
     # worth
 
     def value(self, row: Valuation) -> bool:
-        known = select(valuation.c.at).where(
-            valuation.c.account == self._account, valuation.c.session == row.session
-        )
+        known = select(valuation.c.at).where(valuation.c.account == self._account, valuation.c.session == row.session)
         if self._connection.execute(known).first() is not None:
             return False
         self._connection.execute(

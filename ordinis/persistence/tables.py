@@ -8,6 +8,8 @@ movements give; they are rebuilt and compared at every start.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     Boolean,
     Column,
@@ -31,7 +33,7 @@ metadata = MetaData()
 LIVE_STATES = ", ".join(f"'{state}'" for state in sorted(LIVE))
 
 
-def _chained(name: str, *columns: Column[object] | UniqueConstraint) -> Table:
+def _chained(name: str, *columns: Column[Any] | UniqueConstraint) -> Table:
     return Table(
         name,
         metadata,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from alembic import op
 from sqlalchemy import (
     Boolean,
@@ -213,7 +215,7 @@ def _book() -> None:
     )
 
 
-def _chained(name: str, *columns: Column[object] | UniqueConstraint) -> None:
+def _chained(name: str, *columns: Column[Any] | UniqueConstraint) -> None:
     op.create_table(
         name,
         Column("seq", Integer, primary_key=True, autoincrement=True),

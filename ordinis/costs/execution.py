@@ -1,0 +1,48 @@
+"""What one trade will cost, in money: the same arithmetic for the plan, the simulated venue and the report.
+
+Executions are reported finer than quotes, so a price is rounded to a millionth, against whoever trades.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+
+import numpy as np
+
+from ordinis.domain.canonical import to_decimal
+from ordinis.domain.instruments import Instrument
+from ordinis.domain.orders import Side
+from ordinis.ports import CostModel, FloatArray
+
+PRICE_STEP = Decimal("0.000001")
+VOLATILITY_SESSIONS = 21
+
+
+def execution_price(
+    costs: CostModel, instrument: Instrument, side: Side, quantity: Decimal, price: Decimal, volatility: float
+) -> Decimal:
+    """The price at which `quantity` trades when the market stands at `price`; `volatility` is per session."""
+    participation = math.nan if instrument.adv is None else float(quantity) / instrument.adv
+    slippage = to_decimal(costs.slippage(float(quantity * price), participation, volatility))
+    if side is Side.BUY:
+        return (price * (1 + slippage)).quantize(PRICE_STEP, ROUND_CEILING)
+    return (price * (1 - slippage)).quantize(PRICE_STEP, ROUND_FLOOR)
+
+
+def expected_cash(
+    costs: CostModel, instrument: Instrument, side: Side, quantity: Decimal, price: Decimal, volatility: float
+) -> Decimal:
+    """Signed change of the cash balance by a trade, slippage and fee included: negative for a buy."""
+    notional = quantity * execution_price(costs, instrument, side, quantity, price, volatility)
+    return (notional if side is Side.SELL else -notional) - costs.fee(notional)
+
+
+def session_volatility(symbols: tuple[str, ...], closes: FloatArray) -> Mapping[str, float]:
+    """Standard deviation of the last 21 simple returns in `closes` (T, N), by symbol; NaN where one is missing."""
+    recent = np.ascontiguousarray(closes[-VOLATILITY_SESSIONS - 1 :])
+    if len(recent) <= VOLATILITY_SESSIONS:
+        return dict.fromkeys(symbols, math.nan)
+    deviations = np.std(recent[1:] / recent[:-1] - 1.0, axis=0, ddof=1)
+    return dict(zip(symbols, deviations.tolist(), strict=True))

@@ -1,0 +1,42 @@
+"""The ledger as one text: what a back-test, a live run and a replay must agree on to the byte.
+
+Decisions with their inputs and verdicts, intents, events, fills, movements and valuations, one JSON object a line.
+Fence numbers, sequence numbers, times of receipt, an event's source and the chain's hashes tell how a run went, not
+what it did, and are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ordinis.domain.canonical import canonical, plain
+from ordinis.ports import Ledger, UnitOfWork
+
+OPERATIONAL = frozenset({"version"})
+
+
+def canonical_ledger(ledger: Ledger) -> str:
+    """Every line of `ledger` that a repetition must reproduce."""
+    with ledger.begin(write=False) as unit:
+        return "".join(f"{canonical(line)}\n" for line in _lines(unit))
+
+
+def _lines(unit: UnitOfWork) -> Iterator[dict[str, Any]]:
+    for decision in unit.decisions.all():
+        yield {"kind": "decision", **plain(decision)}
+        yield {"kind": "inputs", "text": unit.decisions.inputs(decision.inputs_sha)}
+        for verdict in unit.decisions.verdicts(decision.id):
+            yield {"kind": "verdict", "decision": decision.id, **plain(verdict)}
+    for intent in unit.orders.all():
+        content = {name: value for name, value in plain(intent).items() if name not in OPERATIONAL}
+        yield {"kind": "intent", **content}
+        events = unit.orders.events(intent.client_order_id)
+        for event in sorted(events, key=lambda row: str(row["event_key"])):
+            yield {"kind": "event", "key": event["event_key"], "at": event["ts_event"], "payload": event["payload"]}
+    for fill in unit.book.fills():
+        yield {"kind": "fill", **plain(fill)}
+    for movement in unit.book.movements():
+        yield {"kind": "movement", **plain(movement)}
+    for valuation in unit.book.valuations():
+        yield {"kind": "valuation", **plain(valuation)}

@@ -1,0 +1,124 @@
+"""The kill switch and its release: they work with everything else dead.
+
+Kill writes a flag file first, because a file needs neither database nor network; then the ledger's control row, then
+the broker: cancel everything, suspend trading. Each step is tried whatever became of the others, and says how it
+ended. Release is a person's act: it needs a reason and a clean reconciliation.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from ordinis.domain.limits import TradingState
+from ordinis.domain.orders import Known, QueryOutcome
+from ordinis.errors import OrdinisError
+from ordinis.ports import Broker, ControlRow, Ledger
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a kill or a release, as it ended."""
+
+    name: str
+    done: bool
+    detail: str
+
+
+def kill(
+    flag: Path,
+    ledger: Callable[[], Ledger],
+    broker: Callable[[], Broker | None],
+    *,
+    reason: str,
+    by: str,
+    at: datetime,
+) -> list[Step]:
+    """Stop trading now. The doors are opened here, one by one, so that one that is stuck does not stop the rest."""
+
+    def raise_flag() -> str:
+        flag.parent.mkdir(parents=True, exist_ok=True)
+        with flag.open("w", encoding="utf-8") as file:
+            file.write(f"{at.isoformat()} {by}: {reason}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        return str(flag)
+
+    def write_row() -> str:
+        with ledger().begin() as unit:
+            unit.control.set(ControlRow(TradingState.KILLED, reason, by, at))
+            unit.commit()
+        return "KILLED"
+
+    def cancel_all() -> str:
+        return _ask_broker(broker, lambda door: door.cancel_all(), "orders cancelled")
+
+    def suspend() -> str:
+        return _ask_broker(broker, lambda door: door.suspend_trading(True), "suspended at the broker")
+
+    return [
+        _step("kill flag", raise_flag),
+        _step("control row", write_row),
+        _step("cancel all orders", cancel_all),
+        _step("suspend trading", suspend),
+    ]
+
+
+def resume(
+    flag: Path,
+    ledger: Ledger,
+    broker: Broker | None,
+    reconcile: Callable[[], str],
+    *,
+    reason: str,
+    by: str,
+    at: datetime,
+) -> list[Step]:
+    """Trade again: reconcile, lift the broker's suspension, write the row, remove the flag; stops at a failure."""
+
+    def lift() -> str:
+        return _ask_broker(lambda: broker, lambda door: door.suspend_trading(False), "trading at the broker")
+
+    def write_row() -> str:
+        with ledger.begin() as unit:
+            unit.control.set(ControlRow(TradingState.ACTIVE, reason, by, at))
+            unit.commit()
+        return "ACTIVE"
+
+    def lower_flag() -> str:
+        flag.unlink(missing_ok=True)
+        return "removed"
+
+    steps: list[Step] = []
+    for name, act in (
+        ("reconcile", reconcile),
+        ("lift suspension", lift),
+        ("control row", write_row),
+        ("kill flag", lower_flag),
+    ):
+        steps.append(_step(name, act))
+        if not steps[-1].done:
+            break
+    return steps
+
+
+def _step(name: str, act: Callable[[], str]) -> Step:
+    try:
+        return Step(name, True, act())
+    except (OrdinisError, OSError) as error:
+        return Step(name, False, str(error))
+
+
+def _ask_broker(
+    broker: Callable[[], Broker | None], ask: Callable[[Broker], QueryOutcome[int] | QueryOutcome[bool]], done: str
+) -> str:
+    door = broker()
+    if door is None:
+        return "the broker lives in the actor's own process; the flag stops it"
+    answer = ask(door)
+    if not isinstance(answer, Known):
+        raise OSError(f"the broker did not answer: {getattr(answer, 'reason', 'stale')}")
+    return done

@@ -1,0 +1,139 @@
+"""From an answer to a decision: rulebook, certificate, plan. A pure function, so that a replay can repeat it.
+
+Everything that the decision depends on goes into its inputs, whose hash is part of its id. What the allocator
+answered is kept beside it, symbol by symbol, with the verdict of every rule and the certificate of what will be
+traded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any
+
+from ordinis.clock import TradingCalendar
+from ordinis.costs.execution import session_volatility
+from ordinis.domain.canonical import canonical, digest
+from ordinis.domain.decisions import (
+    Allocation,
+    Decision,
+    DecisionStatus,
+    Review,
+    Rung,
+    Source,
+    Verdict,
+    decision_id,
+)
+from ordinis.domain.orders import PlannedOrder
+from ordinis.domain.portfolio import PortfolioSnapshot
+from ordinis.execution.rebalance import Planner
+from ordinis.governance.rulebook import Rulebook
+from ordinis.optimize.certificate import certify
+from ordinis.ports import MarketView, RuleContext
+
+CUT = 1e-9
+"""A rule that moves a weight by less has not demanded a trade."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A decision with everything that is stored beside it."""
+
+    decision: Decision
+    inputs: str
+    verdicts: tuple[Verdict, ...]
+    parts: tuple[tuple[str, str, float], ...]
+    volatility: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The fixed part of every decision."""
+
+    rulebook: Rulebook
+    planner: Planner
+    calendar: TradingCalendar
+
+    def decide(
+        self, view: MarketView, portfolio: PortfolioSnapshot, answer: Allocation, source: Source, note: str = ""
+    ) -> Draft:
+        """Review `answer`, fix the plan, and name the decision by its content."""
+        context = RuleContext(
+            session=view.session,
+            session_open=self.calendar.is_open(view.as_of),
+            sectors=self.rulebook.limits.sectors,
+        )
+        review = self.rulebook.review(answer.weights, portfolio, context)
+        volatility = session_volatility(view.symbols, view.closes)
+        orders = self._plan(view, portfolio, answer, review, volatility)
+        inputs = canonical(self.inputs(view, portfolio, answer))
+        model = f"{answer.allocator}@{answer.version}"
+        decision = Decision(
+            id=decision_id(portfolio.account, view.as_of, source, digest(inputs), self.rulebook.sha, model),
+            account=portfolio.account,
+            source=source,
+            model_sha=model,
+            inputs_sha=digest(inputs),
+            limits_sha=self.rulebook.sha,
+            as_of=view.as_of,
+            expires_at=self.calendar.closes(view.session),
+            weights=review.weights,
+            orders=orders,
+            status=DecisionStatus.REFUSED if review.refused else DecisionStatus.APPROVED,
+            approved_by=f"rulebook {self.rulebook.profile}",
+            reason="; ".join(text for text in (note, review.reason) if text),
+        )
+        verdicts = (*review.verdicts, self._certified(review, answer))
+        parts = tuple((answer.allocator, symbol, weight) for symbol, weight in sorted(answer.weights.items()))
+        return Draft(decision, inputs, verdicts, parts, volatility)
+
+    def inputs(self, view: MarketView, portfolio: PortfolioSnapshot, answer: Allocation) -> dict[str, Any]:
+        """What was asked: enough, with the bar store, to ask it again."""
+        costs = self.planner.costs
+        return {
+            "allocator": {"name": answer.allocator, "version": answer.version},
+            "as_of": view.as_of,
+            "costs": {type(costs).__name__: asdict(costs) if is_dataclass(costs) else {}},
+            "limits_sha": self.rulebook.sha,
+            "portfolio": portfolio,
+            "profile": self.rulebook.profile,
+            "session": view.session,
+            "view": {"sha": view.sha, "symbols": view.symbols, "through": view.sessions[-1]},
+        }
+
+    def _plan(
+        self,
+        view: MarketView,
+        portfolio: PortfolioSnapshot,
+        answer: Allocation,
+        review: Review,
+        volatility: Mapping[str, float],
+    ) -> tuple[PlannedOrder, ...]:
+        if review.refused:
+            return ()
+        held = portfolio.weights
+        demanded = {
+            symbol
+            for symbol, weight in answer.weights.items()
+            if review.weights.get(symbol, 0.0) < min(weight, held.get(symbol, 0.0)) - CUT
+        }
+        if answer.rung is Rung.HOLD and not demanded:
+            return ()
+        plan = self.planner.plan(
+            review.weights,
+            portfolio,
+            session=view.session,
+            previous_session=view.sessions[-1],
+            volatility=volatility,
+            demanded=demanded,
+        )
+        return tuple(o for o in plan if answer.rung is not Rung.HOLD or o.symbol in demanded)
+
+    def _certified(self, review: Review, answer: Allocation) -> Verdict:
+        """The certificate of what will be traded, as one more verdict."""
+        certificate = certify(review.weights, self.rulebook.limits)
+        broken = sorted(name for name, slack in certificate.slacks.items() if slack < -certificate.tolerance)
+        detail = f"rung {answer.rung}; binding: {', '.join(certificate.binding) or 'none'}"
+        if broken:
+            detail += f"; carried past by prices: {', '.join(broken)}"
+        return Verdict("certificate", -certificate.tolerance, certificate.worst, certificate.holds, detail)

@@ -1,0 +1,179 @@
+"""From target weights to a plan of orders.
+
+Each symbol's target in units is weight * equity / price in whole lots, towards zero. What is traded of the
+difference is limited by bands, cool-down, minimum order and turnover, and these limit only trades that add risk or
+tidy: a sale that a rule demanded passes them all. Initial funding and a calendar trigger pass bands, cool-down and
+turnover. A symbol drifts out of its band when
+
+    |held weight - target weight| > min(absolute band, relative band * target weight)
+
+so a target of zero has no band and is sold. Idle cash past the absolute band lets underweight symbols be bought.
+Buys are scaled by one factor to the cash that is there after the sells, their costs and the cash buffer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+
+from ordinis.costs.execution import expected_cash
+from ordinis.costs.models import CENT
+from ordinis.domain.canonical import to_decimal
+from ordinis.domain.instruments import Instrument
+from ordinis.domain.limits import TradingRules
+from ordinis.domain.orders import PlannedOrder, Side
+from ordinis.domain.portfolio import ZERO, PortfolioSnapshot
+from ordinis.ports import CostModel
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Turns targets into a plan; the same targets and book give the same plan."""
+
+    instruments: Mapping[str, Instrument]
+    rules: TradingRules
+    costs: CostModel
+    cash_buffer: float = 0.0
+
+    def plan(
+        self,
+        targets: Mapping[str, float],
+        portfolio: PortfolioSnapshot,
+        *,
+        session: date,
+        previous_session: date,
+        volatility: Mapping[str, float],
+        demanded: Collection[str] = (),
+    ) -> tuple[PlannedOrder, ...]:
+        """Sells first, then buys, each in the order of symbols.
+
+        Args:
+            targets: weights as fractions of equity; a held symbol that is missing is sold.
+            session: the session to trade in; `previous_session` the one before, for the calendar trigger.
+            volatility: of a session's return by symbol, for the cost estimate.
+            demanded: symbols whose reduction a rule demanded.
+        """
+        funding = not portfolio.holdings
+        due = funding or calendar_due(self.rules.calendar, session, previous_session)
+        deltas = self._deltas(targets, portfolio)
+        kept = {
+            symbol: units
+            for symbol, units in deltas.items()
+            if (units < 0 and symbol in demanded)
+            or (
+                (due or self._tidies(symbol, units, targets, portfolio, session))
+                and self._worth(symbol, units, portfolio)
+            )
+        }
+        if not due:
+            kept = self._within_turnover(kept, portfolio, demanded)
+        sells = [self._order(symbol, units, portfolio) for symbol, units in sorted(kept.items()) if units < 0]
+        buys = [self._order(symbol, units, portfolio) for symbol, units in sorted(kept.items()) if units > 0]
+        return (*sells, *self._affordable(buys, sells, portfolio, volatility))
+
+    def _deltas(self, targets: Mapping[str, float], portfolio: PortfolioSnapshot) -> dict[str, Decimal]:
+        deltas = {}
+        for symbol in sorted(targets.keys() | portfolio.holdings.keys()):
+            instrument, price = self.instruments.get(symbol), portfolio.prices.get(symbol)
+            if instrument is None or not instrument.tradable or price is None:
+                continue
+            wanted = instrument.round_quantity(to_decimal(targets.get(symbol, 0.0)) * portfolio.equity / price)
+            delta = wanted - portfolio.holdings.get(symbol, ZERO)
+            if delta:
+                deltas[symbol] = delta
+        return deltas
+
+    def _tidies(
+        self,
+        symbol: str,
+        units: Decimal,
+        targets: Mapping[str, float],
+        portfolio: PortfolioSnapshot,
+        session: date,
+    ) -> bool:
+        """True when drift or idle cash asks for this trade and the symbol is not cooling down."""
+        traded = portfolio.last_traded.get(symbol)
+        if traded is not None and (session - traded).days < self.rules.cooldown_days:
+            return False
+        target, held = targets.get(symbol, 0.0), portfolio.weights.get(symbol, 0.0)
+        if abs(held - target) > self._band(target):
+            return True
+        return units > 0 and self._idle_cash(targets, portfolio)
+
+    def _band(self, target: float) -> float:
+        absolute = float("inf") if self.rules.absolute_band is None else self.rules.absolute_band
+        relative = float("inf") if self.rules.relative_band is None else self.rules.relative_band * target
+        return min(absolute, relative)
+
+    def _idle_cash(self, targets: Mapping[str, float], portfolio: PortfolioSnapshot) -> bool:
+        if self.rules.absolute_band is None:
+            return False
+        idle = portfolio.cash - to_decimal(1.0 - sum(targets.values())) * portfolio.equity
+        band = to_decimal(self.rules.absolute_band) * portfolio.equity
+        return idle > max(band, self.rules.minimum_invest_cash)
+
+    def _worth(self, symbol: str, units: Decimal, portfolio: PortfolioSnapshot) -> bool:
+        return abs(units) * portfolio.prices[symbol] >= self.rules.minimum_order
+
+    def _within_turnover(
+        self, deltas: dict[str, Decimal], portfolio: PortfolioSnapshot, demanded: Collection[str]
+    ) -> dict[str, Decimal]:
+        """Scale what merely tidies by one factor, so that the larger way stays under the cap."""
+        if self.rules.turnover_cap is None:
+            return deltas
+        tidy = {symbol: units for symbol, units in deltas.items() if not (units < 0 and symbol in demanded)}
+        ways = [
+            sum((abs(u) * portfolio.prices[s] for s, u in tidy.items() if (u > 0) == bought), ZERO)
+            for bought in (True, False)
+        ]
+        allowed = to_decimal(self.rules.turnover_cap) * portfolio.equity
+        if max(ways) <= allowed:
+            return deltas
+        scale = allowed / max(ways)
+        scaled = {symbol: self.instruments[symbol].round_quantity(units * scale) for symbol, units in tidy.items()}
+        whole = {**deltas, **scaled}
+        return {symbol: units for symbol, units in whole.items() if units and self._worth(symbol, units, portfolio)}
+
+    def _affordable(
+        self,
+        buys: list[PlannedOrder],
+        sells: list[PlannedOrder],
+        portfolio: PortfolioSnapshot,
+        volatility: Mapping[str, float],
+    ) -> list[PlannedOrder]:
+        proceeds = sum((self._cash(order, volatility) for order in sells), ZERO)
+        # A fee rounds up to the cent: one more cent an order keeps the scaled plan affordable.
+        spendable = portfolio.cash + proceeds - to_decimal(self.cash_buffer) * portfolio.equity - CENT * len(buys)
+        needed = -sum((self._cash(order, volatility) for order in buys), ZERO)
+        if needed <= spendable:
+            return buys
+        scale = max(ZERO, spendable) / needed
+        scaled = [self._order(order.symbol, order.quantity * scale, portfolio) for order in buys]
+        return [o for o in scaled if o.quantity and self._worth(o.symbol, o.quantity, portfolio)]
+
+    def _cash(self, order: PlannedOrder, volatility: Mapping[str, float]) -> Decimal:
+        """Expected change of the cash balance by `order`."""
+        sigma = volatility.get(order.symbol, math.nan)
+        instrument = self.instruments[order.symbol]
+        return expected_cash(self.costs, instrument, order.side, order.quantity, order.reference_price, sigma)
+
+    def _order(self, symbol: str, units: Decimal, portfolio: PortfolioSnapshot) -> PlannedOrder:
+        side = Side.BUY if units > 0 else Side.SELL
+        quantity = self.instruments[symbol].round_quantity(abs(units))
+        return PlannedOrder(symbol, side.value, side, quantity, portfolio.prices[symbol])
+
+
+def calendar_due(calendar: str | None, session: date, previous: date) -> bool:
+    """True on the first session of a "day", "week", "month" or "quarter"; never for None."""
+    if calendar is None:
+        return False
+    if calendar == "day":
+        return True
+    if calendar == "week":
+        return session.isocalendar()[:2] != previous.isocalendar()[:2]
+    if calendar == "month":
+        return (session.year, session.month) != (previous.year, previous.month)
+    return (session.year, (session.month - 1) // 3) != (previous.year, (previous.month - 1) // 3)

@@ -1,0 +1,169 @@
+"""Do it again: stored decisions recomputed from their stored inputs, and their orders traded again.
+
+A decision's inputs say what was asked (portfolio, session, instant, hash of the market view, allocator and its
+version, limits). With the bar store as of that instant the same view comes back, the allocator is asked again, and
+what it answers passes the same rulebook and planner. The result is the same to the byte, or the differences are
+named. Replaying a whole ledger also sends the recomputed plans to a fresh simulated venue and compares the ledgers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from ordinis.clock import ReplayClock
+from ordinis.domain.canonical import canonical, parse_instant, plain
+from ordinis.domain.decisions import Decision, Source
+from ordinis.domain.market import SessionClosed
+from ordinis.domain.portfolio import PortfolioSnapshot
+from ordinis.errors import NotFound, ReplayDiffers
+from ordinis.execution.actor import Actor
+from ordinis.execution.canonical import canonical_ledger
+from ordinis.execution.decide import Desk, Draft
+from ordinis.features.view import market_view
+from ordinis.ports import Allocator, Ledger, MarketView, PriceHistory
+
+History = Callable[[datetime, date], PriceHistory]
+"""The sessions before a session, as they were known at an instant."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a stored decision was asked."""
+
+    as_of: datetime
+    session: date
+    view_sha: str
+    allocator: str
+    version: str
+    portfolio: PortfolioSnapshot
+
+
+@dataclass(frozen=True)
+class Recomputed:
+    """A decision made again, with the view that it was made from."""
+
+    draft: Draft
+    view: MarketView
+    question: Question
+
+
+def question(inputs: str) -> Question:
+    """Read stored inputs back."""
+    body = json.loads(inputs)
+    return Question(
+        as_of=parse_instant(body["as_of"]),
+        session=date.fromisoformat(body["session"]),
+        view_sha=body["view"]["sha"],
+        allocator=body["allocator"]["name"],
+        version=body["allocator"]["version"],
+        portfolio=_portfolio(body["portfolio"]),
+    )
+
+
+def recompute(
+    stored: Decision, inputs: str, desk: Desk, allocators: Mapping[Source, Allocator], history: History
+) -> Recomputed:
+    """Make `stored` again.
+
+    Raises:
+        ReplayDiffers: the data, the allocator, the limits or the result are not what they were.
+    """
+    asked = question(inputs)
+    allocator = allocators[stored.source]
+    if (allocator.name, allocator.version) != (asked.allocator, asked.version):
+        mine, theirs = f"{allocator.name} {allocator.version}", f"{asked.allocator} {asked.version}"
+        raise ReplayDiffers(stored.id, [f"it was made by {theirs}, this is {mine}"])
+    if desk.rulebook.sha != stored.limits_sha:
+        raise ReplayDiffers(stored.id, [f"it was made under other limits than profile {desk.rulebook.profile}"])
+    view = market_view(history(asked.as_of, asked.session), asked.as_of, asked.session)
+    if view.sha != asked.view_sha:
+        raise ReplayDiffers(stored.id, ["the bar store shows another market at that instant than was seen then"])
+    note = stored.reason.split("; ")[0] if stored.source is Source.BASELINE else ""
+    draft = desk.decide(view, asked.portfolio, allocator.allocate(view, asked.portfolio), stored.source, note)
+    differences = _differences(plain(draft.decision), plain(stored))
+    if draft.inputs != inputs:
+        differences += _differences(json.loads(draft.inputs), json.loads(inputs))
+    if differences:
+        raise ReplayDiffers(stored.id, differences)
+    return Recomputed(draft, view, asked)
+
+
+def replay_decision(
+    decision_id: str, ledger: Ledger, desk: Desk, allocators: Mapping[Source, Allocator], history: History
+) -> Recomputed:
+    """Recompute the stored decision whose id starts with `decision_id`."""
+    with ledger.begin(write=False) as unit:
+        found = [row for row in unit.decisions.all() if row.id.startswith(decision_id)]
+        if len(found) != 1:
+            raise NotFound("decision", decision_id, f"{len(found)} decisions begin like that")
+        inputs = unit.decisions.inputs(found[0].inputs_sha)
+    return recompute(found[0], inputs, desk, allocators, history)
+
+
+def replay_ledger(
+    ledger: Ledger,
+    fresh: Actor,
+    clock: ReplayClock,
+    allocators: Mapping[Source, Allocator],
+    history: History,
+    closes: Callable[[date], SessionClosed],
+    on_decision: Callable[[Decision], None] = lambda decision: None,
+) -> str:
+    """Recompute every decision of `ledger`, trade each plan in the book of `fresh`, and return its canonical ledger.
+
+    Args:
+        fresh: an actor on an empty ledger and a new venue, whose clock is `clock`.
+        closes: the close of a session with its bars.
+
+    Raises:
+        ReplayDiffers: a decision, or the ledger as a whole, comes out otherwise.
+    """
+    with ledger.begin(write=False) as unit:
+        stored = [(row, unit.decisions.inputs(row.inputs_sha)) for row in unit.decisions.all()]
+    fresh.start()
+    for decision, inputs in stored:
+        clock.advance(decision.as_of)
+        again = recompute(decision, inputs, fresh.desk, allocators, history)
+        fresh.carry_out(again.draft, again.question.portfolio)
+        event = closes(again.question.session)
+        clock.advance(event.at)
+        fresh.close(event)
+        on_decision(decision)
+    before, after = canonical_ledger(ledger), canonical_ledger(fresh.engine.ledger)
+    if before != after:
+        raise ReplayDiffers("ledger", _first_difference(before, after))
+    return after
+
+
+def _portfolio(body: Mapping[str, Any]) -> PortfolioSnapshot:
+    return PortfolioSnapshot(
+        account=body["account"],
+        as_of=parse_instant(body["as_of"]),
+        cash=Decimal(body["cash"]),
+        holdings={symbol: Decimal(units) for symbol, units in body["holdings"].items()},
+        prices={symbol: Decimal(price) for symbol, price in body["prices"].items()},
+        peak_equity=Decimal(body["peak_equity"]),
+        previous_equity=Decimal(body["previous_equity"]),
+        last_traded={symbol: date.fromisoformat(day) for symbol, day in body["last_traded"].items()},
+    )
+
+
+def _differences(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{name}: {canonical(then.get(name))[:120]} then, {canonical(now.get(name))[:120]} now"
+        for name in sorted(now.keys() | then.keys())
+        if canonical(now.get(name)) != canonical(then.get(name))
+    ]
+
+
+def _first_difference(before: str, after: str) -> list[str]:
+    old, new = before.splitlines(), after.splitlines()
+    for number, (then, now) in enumerate(zip(old, new, strict=False), start=1):
+        if then != now:
+            return [f"line {number}: {then[:160]} then, {now[:160]} now"]
+    return [f"{len(old)} lines then, {len(new)} now"]

@@ -1,0 +1,150 @@
+"""The rulebook: a file becomes limits, breakers and trading rules, once, at the door.
+
+Every profile says every value, so that reading one profile is enough. A fraction above one, an unknown key or a
+missing one is refused with the file, the profile and the key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ordinis.domain.canonical import sha256
+from ordinis.domain.decisions import Review, Verdict
+from ordinis.domain.limits import Limits, TradingRules
+from ordinis.domain.portfolio import PortfolioSnapshot
+from ordinis.errors import ConfigurationError
+from ordinis.governance.rules import DailyLoss, DrawdownCurve, GrossCap, MarketHours, PositionCap, SectorCap
+from ordinis.ports import Rule, RuleContext
+
+SHIPPED = Path(__file__).with_name("rulebook.yaml")
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Limits(_Section):
+    position_cap: Fraction
+    gross_cap: Fraction
+    cash_buffer: Fraction
+    sector_cap: Fraction
+    passive_excess: Fraction
+
+
+class _Breakers(_Section):
+    daily_loss: Fraction | None
+    drawdown_start: Fraction | None
+    drawdown_stop: Fraction | None
+
+
+class _Trading(_Section):
+    calendar: str | None
+    absolute_band: Fraction | None
+    relative_band: Fraction | None
+    cooldown_days: Annotated[int, Field(ge=0)]
+    minimum_order: Annotated[Decimal, Field(ge=0)]
+    minimum_invest_cash: Annotated[Decimal, Field(ge=0)]
+    turnover_cap: Fraction | None
+
+
+class _Profile(_Section):
+    limits: _Limits
+    breakers: _Breakers
+    trading: _Trading
+
+
+@dataclass(frozen=True)
+class LimitInForce:
+    """One line of `ordinis limits`."""
+
+    name: str
+    value: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Rulebook:
+    profile: str
+    limits: Limits
+    trading: TradingRules
+    rules: tuple[Rule, ...]
+    in_force: tuple[LimitInForce, ...]
+    sha: str
+    """Hash of every value in force, the sector map included: stored with each decision."""
+
+    def review(self, weights: Mapping[str, float], portfolio: PortfolioSnapshot, context: RuleContext) -> Review:
+        """Pass a proposal through every rule; no position comes out larger than it went in."""
+        verdicts: list[Verdict] = []
+        refused = False
+        for rule in self.rules:
+            weights, verdict = rule.review(weights, portfolio, context)
+            verdicts.append(verdict)
+            refused = refused or (isinstance(rule, MarketHours) and not verdict.passed)
+        return Review(dict(weights), tuple(verdicts), refused)
+
+
+def load_rulebook(profile: str, sectors: Mapping[str, str], path: Path | None = None) -> Rulebook:
+    """Read `profile` from the rulebook file at `path`, or from the one that ships.
+
+    Raises:
+        ConfigurationError: no such file or profile, or a value in it is wrong.
+    """
+    source = path or SHIPPED
+    try:
+        profiles = yaml.safe_load(source.read_text(encoding="utf-8"))["profiles"]
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise ConfigurationError(str(source), f"is not a rulebook: {error}") from error
+    if profile not in profiles:
+        raise ConfigurationError(str(source), f"has no profile {profile!r}; it has {', '.join(sorted(profiles))}")
+    try:
+        read = _Profile.model_validate(profiles[profile])
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigurationError(f"{source}, profile {profile}", f"{key}: {first['msg']}") from error
+    limits = Limits(
+        position_cap=read.limits.position_cap,
+        gross_cap=read.limits.gross_cap,
+        cash_buffer=read.limits.cash_buffer,
+        sector_cap=read.limits.sector_cap,
+        sectors=dict(sectors),
+    )
+    values = read.model_dump()
+    in_force = tuple(
+        LimitInForce(f"{section}.{key}", "off" if value is None else str(value), f"{source.name}, profile {profile}")
+        for section, entries in values.items()
+        for key, value in entries.items()
+    )
+    return Rulebook(
+        profile=profile,
+        limits=limits,
+        trading=TradingRules(**values["trading"]),
+        rules=_rules(read, limits),
+        in_force=in_force,
+        sha=sha256({"values": values, "sectors": dict(sectors)}),
+    )
+
+
+def _rules(read: _Profile, limits: Limits) -> tuple[Rule, ...]:
+    excess, breakers = read.limits.passive_excess, read.breakers
+    rules: list[Rule] = [
+        PositionCap(limits.position_cap, excess),
+        SectorCap(limits.sector_cap, excess),
+        GrossCap(limits.invested_cap, excess),
+    ]
+    if breakers.drawdown_start is not None and breakers.drawdown_stop is not None:
+        if breakers.drawdown_start >= breakers.drawdown_stop:
+            raise ConfigurationError("rulebook", "drawdown_start must be below drawdown_stop")
+        rules.append(DrawdownCurve(breakers.drawdown_start, breakers.drawdown_stop, limits.invested_cap))
+    if breakers.daily_loss is not None:
+        rules.append(DailyLoss(breakers.daily_loss))
+    rules.append(MarketHours())
+    return tuple(rules)

@@ -1,0 +1,141 @@
+"""The rules: each takes target weights and gives back weights that are nowhere larger.
+
+Position, sector and gross caps bind what is proposed. Prices alone may carry a held weight past a cap: while a
+proposal adds nothing, such an excess up to `passive_excess` is left alone, beyond it the weight is cut to the cap.
+Exposure falls with the drawdown D in a straight line, from all of it at `start` to none at `stop`:
+
+    scale = clip((stop - D) / (stop - start), 0, 1)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ordinis.domain.decisions import Verdict
+from ordinis.domain.portfolio import PortfolioSnapshot
+from ordinis.ports import RuleContext
+
+ROUNDING = 1e-9
+"""Weights closer than this are the same weight."""
+
+Weights = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class PositionCap:
+    cap: float
+    passive_excess: float
+    name: str = "position cap"
+
+    def review(self, weights: Weights, portfolio: PortfolioSnapshot, context: RuleContext) -> tuple[Weights, Verdict]:
+        held = portfolio.weights
+        allowed = {
+            symbol: weight
+            if weight <= self.cap + ROUNDING or _passive(weight, held.get(symbol, 0.0), self.cap, self.passive_excess)
+            else self.cap
+            for symbol, weight in weights.items()
+        }
+        largest = max(weights.values(), default=0.0)
+        cut = sorted(symbol for symbol in weights if allowed[symbol] < weights[symbol])
+        return allowed, Verdict(self.name, self.cap, largest, not cut, f"cut {', '.join(cut)}" if cut else "")
+
+
+@dataclass(frozen=True)
+class SectorCap:
+    cap: float
+    passive_excess: float
+    name: str = "sector cap"
+
+    def review(self, weights: Weights, portfolio: PortfolioSnapshot, context: RuleContext) -> tuple[Weights, Verdict]:
+        proposed = _by_sector(weights, context.sectors)
+        held = _by_sector(portfolio.weights, context.sectors)
+        scale = {
+            sector: self.cap / total
+            for sector, total in proposed.items()
+            if total > self.cap + ROUNDING and not _passive(total, held.get(sector, 0.0), self.cap, self.passive_excess)
+        }
+        allowed = {
+            symbol: weight * scale.get(context.sectors.get(symbol, ""), 1.0) for symbol, weight in weights.items()
+        }
+        detail = f"cut {', '.join(sorted(scale))}" if scale else ""
+        return allowed, Verdict(self.name, self.cap, max(proposed.values(), default=0.0), not scale, detail)
+
+
+@dataclass(frozen=True)
+class GrossCap:
+    """Sum of weights: the gross cap and the cash buffer, whichever is tighter."""
+
+    cap: float
+    passive_excess: float
+    name: str = "gross exposure"
+
+    def review(self, weights: Weights, portfolio: PortfolioSnapshot, context: RuleContext) -> tuple[Weights, Verdict]:
+        total = sum(weights.values())
+        held = sum(portfolio.weights.values())
+        if total <= self.cap + ROUNDING or _passive(total, held, self.cap, self.passive_excess):
+            return weights, Verdict(self.name, self.cap, total, True)
+        return _scaled(weights, self.cap / total), Verdict(self.name, self.cap, total, False, "scaled to the cap")
+
+
+@dataclass(frozen=True)
+class DrawdownCurve:
+    start: float
+    stop: float
+    cap: float
+    """The gross exposure that is allowed while the drawdown is below `start`."""
+    name: str = "drawdown curve"
+
+    def review(self, weights: Weights, portfolio: PortfolioSnapshot, context: RuleContext) -> tuple[Weights, Verdict]:
+        drawdown = portfolio.drawdown
+        scale = min(1.0, max(0.0, (self.stop - drawdown) / (self.stop - self.start)))
+        allowed, total = self.cap * scale, sum(weights.values())
+        if scale >= 1.0 or total <= allowed + ROUNDING:
+            return weights, Verdict(self.name, self.start, drawdown, True)
+        detail = f"drawdown {drawdown:.1%}: exposure {total:.1%} cut to {allowed:.1%}"
+        return _scaled(weights, allowed / total), Verdict(self.name, self.start, drawdown, False, detail)
+
+
+@dataclass(frozen=True)
+class DailyLoss:
+    """At the limit nothing may be added until the next session."""
+
+    limit: float
+    name: str = "daily loss"
+
+    def review(self, weights: Weights, portfolio: PortfolioSnapshot, context: RuleContext) -> tuple[Weights, Verdict]:
+        loss = -portfolio.daily_return
+        if loss < self.limit:
+            return weights, Verdict(self.name, self.limit, loss, True)
+        held = portfolio.weights
+        allowed = {symbol: min(weight, held.get(symbol, 0.0)) for symbol, weight in weights.items()}
+        return allowed, Verdict(self.name, self.limit, loss, False, f"down {loss:.2%} today: nothing is added")
+
+
+@dataclass(frozen=True)
+class MarketHours:
+    """Nothing is traded while the exchange is closed."""
+
+    name: str = "market hours"
+
+    def review(self, weights: Weights, portfolio: PortfolioSnapshot, context: RuleContext) -> tuple[Weights, Verdict]:
+        if context.session_open:
+            return weights, Verdict(self.name, 1.0, 1.0, True)
+        return {}, Verdict(self.name, 1.0, 0.0, False, f"the exchange is closed (session {context.session})")
+
+
+def _passive(proposed: float, held: float, cap: float, excess: float) -> bool:
+    """True when nothing is added and prices alone carried the weight a little past its cap."""
+    return proposed <= held + ROUNDING and proposed <= cap + excess
+
+
+def _scaled(weights: Weights, scale: float) -> dict[str, float]:
+    return {symbol: weight * scale for symbol, weight in weights.items()}
+
+
+def _by_sector(weights: Weights, sectors: Mapping[str, str]) -> dict[str, float]:
+    totals: dict[str, float] = {}
+    for symbol, weight in weights.items():
+        if symbol in sectors:
+            totals[sectors[symbol]] = totals.get(sectors[symbol], 0.0) + weight
+    return totals
