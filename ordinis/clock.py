@@ -121,6 +121,20 @@ class TradingCalendar:
         return self.sessions[index]
 
 
+def first_of_period(period: str, session: date, previous: date) -> bool:
+    """True when `session`, which follows `previous`, is the first of its "day", "week", "month" or "quarter"."""
+    match period:
+        case "day":
+            return session != previous
+        case "week":
+            return session.isocalendar()[:2] != previous.isocalendar()[:2]
+        case "month":
+            return (session.year, session.month) != (previous.year, previous.month)
+        case "quarter":
+            return (session.year, (session.month - 1) // 3) != (previous.year, (previous.month - 1) // 3)
+    raise ValueError(f"{period!r} is not day, week, month or quarter")
+
+
 @lru_cache(maxsize=4)
 def trading_calendar(exchange: str = "XNYS") -> TradingCalendar:
     """The calendar of `exchange`, built once a process: it takes a second."""

@@ -29,6 +29,8 @@ from ordinis.ports import CostModel, UnitOfWork
 class Passed:
     quantity: Decimal
     """What may be sent: at most what was decided."""
+    reserved: Decimal
+    """Cash that the order is expected to take, slippage and fee included; zero for a sale."""
 
 
 @dataclass(frozen=True)
@@ -95,28 +97,29 @@ class Gates:
             return Denied(f"G4: {order.quantity} asked, {left} of the decided quantity left")
         if order.side is Side.SELL:
             held = unit.book.holdings().get(order.symbol, ZERO)
-            return Passed(order.quantity) if order.quantity <= held else Denied(f"G8: short sale, {held} held")
+            return Passed(order.quantity, ZERO) if order.quantity <= held else Denied(f"G8: short sale, {held} held")
         quantity = self._room(unit, order, prices, volatility)
         if quantity <= 0:
             return Denied(f"G8/G11: no room for {order.symbol} under position cap, gross cap and cash buffer")
-        return Passed(quantity)
+        instrument, price = self.instruments[order.symbol], prices[order.symbol]
+        return Passed(quantity, -expected_cash(self.costs, instrument, Side.BUY, quantity, price, volatility))
 
     def _room(self, unit: UnitOfWork, order: PlannedOrder, prices: Mapping[str, Decimal], volatility: float) -> Decimal:
         """The part of a buy that fits, with every live buy counted as filled; whole lots."""
         instrument, price = self.instruments[order.symbol], prices[order.symbol]
-        holdings, cash = unit.book.holdings(), unit.book.cash()
-        values = {symbol: units * prices[symbol] for symbol, units in holdings.items()}
+        cash = unit.book.cash()
+        values = {symbol: units * prices[symbol] for symbol, units in unit.book.holdings().items()}
+        for intent in (i for i in unit.orders.live() if i.side is Side.BUY and i.quantity):
+            open_value = intent.remaining * intent.reference_price
+            values[intent.symbol] = values.get(intent.symbol, ZERO) + open_value
+            cash -= intent.reserved_notional * intent.remaining / intent.quantity
         equity = cash + sum(values.values(), ZERO)
-        live = [i for i in unit.orders.live() if i.side is Side.BUY]
-        for intent in live:
-            values[intent.symbol] = values.get(intent.symbol, ZERO) + intent.reserved_notional
-        reserved = sum((i.reserved_notional for i in live), ZERO)
         by_position = to_decimal(self.limits.position_cap) * equity - values.get(order.symbol, ZERO)
         by_gross = to_decimal(self.limits.invested_cap) * equity - sum(values.values(), ZERO)
         quantity = min(order.quantity, by_position / price, by_gross / price)
         if quantity <= 0:
             return ZERO
-        spendable = cash - reserved - to_decimal(self.limits.cash_buffer) * equity
+        spendable = cash - to_decimal(self.limits.cash_buffer) * equity
         needed = -expected_cash(self.costs, instrument, Side.BUY, quantity, price, volatility)
         if needed > spendable:
             quantity *= max(ZERO, spendable) / needed

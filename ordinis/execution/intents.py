@@ -38,6 +38,7 @@ from ordinis.domain.orders import (
     TimeInForce,
     client_order_id,
 )
+from ordinis.domain.portfolio import ZERO
 from ordinis.errors import BrokerUnavailable, NotFound
 from ordinis.execution.gates import Denied, Gates
 from ordinis.execution.killpoints import KillHook, KillPoint, survive
@@ -81,7 +82,6 @@ class OrderEngine:
             self._send(intent, decision)
         elif intent.state in (OrderState.SENDING, OrderState.UNKNOWN):
             self._look_up(intent, decision)
-        self.collect()
 
     def collect(self) -> int:
         """Book every execution of the live orders; return how many were new."""
@@ -89,6 +89,11 @@ class OrderEngine:
             live = [i for i in unit.orders.live() if i.sent_at is not None]
         if not live:
             return 0
+        for intent in live:
+            if intent.state in (OrderState.SENDING, OrderState.UNKNOWN):
+                found = self.broker.order(intent.client_order_id)
+                if isinstance(found, Known) and found.value is not None:
+                    self._acknowledge(intent, _as_outcome(found.value))
         answer = self.broker.fills(min(i.sent_at for i in live if i.sent_at is not None))
         if not isinstance(answer, Known):
             logger.warning("fills not known: %s", getattr(answer, "reason", "stale"))
@@ -125,7 +130,10 @@ class OrderEngine:
             if known is not None:
                 return known
             verdict = self.gates.admit(unit, decision, order, now, prices, volatility)
-            quantity = order.quantity if isinstance(verdict, Denied) else verdict.quantity
+            if isinstance(verdict, Denied):
+                quantity, reserved = order.quantity, ZERO
+            else:
+                quantity, reserved = verdict.quantity, verdict.reserved
             intent = OrderIntent(
                 client_order_id=coid,
                 decision_id=decision.id,
@@ -140,7 +148,7 @@ class OrderEngine:
                 tif=TimeInForce.DAY,
                 state=OrderState.INTENT,
                 reference_price=order.reference_price,
-                reserved_notional=quantity * order.reference_price,
+                reserved_notional=reserved,
             )
             unit.orders.add(intent, at=now, fence=self.fence)
             if isinstance(verdict, Denied):

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
+from ordinis.clock import first_of_period
 from ordinis.costs.execution import expected_cash
 from ordinis.costs.models import CENT
 from ordinis.domain.canonical import to_decimal
@@ -57,7 +58,8 @@ class Planner:
             demanded: symbols whose reduction a rule demanded.
         """
         funding = not portfolio.holdings
-        due = funding or calendar_due(self.rules.calendar, session, previous_session)
+        calendar = self.rules.calendar
+        due = funding or (calendar is not None and first_of_period(calendar, session, previous_session))
         deltas = self._deltas(targets, portfolio)
         kept = {
             symbol: units
@@ -132,8 +134,10 @@ class Planner:
         allowed = to_decimal(self.rules.turnover_cap) * portfolio.equity
         if max(ways) <= allowed:
             return deltas
-        scale = allowed / max(ways)
-        scaled = {symbol: self.instruments[symbol].round_quantity(units * scale) for symbol, units in tidy.items()}
+        scaled = {
+            symbol: self.instruments[symbol].round_quantity(units * allowed / max(ways))
+            for symbol, units in tidy.items()
+        }
         whole = {**deltas, **scaled}
         return {symbol: units for symbol, units in whole.items() if units and self._worth(symbol, units, portfolio)}
 
@@ -150,8 +154,8 @@ class Planner:
         needed = -sum((self._cash(order, volatility) for order in buys), ZERO)
         if needed <= spendable:
             return buys
-        scale = max(ZERO, spendable) / needed
-        scaled = [self._order(order.symbol, order.quantity * scale, portfolio) for order in buys]
+        allowed = max(ZERO, spendable)
+        scaled = [self._order(order.symbol, order.quantity * allowed / needed, portfolio) for order in buys]
         return [o for o in scaled if o.quantity and self._worth(o.symbol, o.quantity, portfolio)]
 
     def _cash(self, order: PlannedOrder, volatility: Mapping[str, float]) -> Decimal:
@@ -164,16 +168,3 @@ class Planner:
         side = Side.BUY if units > 0 else Side.SELL
         quantity = self.instruments[symbol].round_quantity(abs(units))
         return PlannedOrder(symbol, side.value, side, quantity, portfolio.prices[symbol])
-
-
-def calendar_due(calendar: str | None, session: date, previous: date) -> bool:
-    """True on the first session of a "day", "week", "month" or "quarter"; never for None."""
-    if calendar is None:
-        return False
-    if calendar == "day":
-        return True
-    if calendar == "week":
-        return session.isocalendar()[:2] != previous.isocalendar()[:2]
-    if calendar == "month":
-        return (session.year, session.month) != (previous.year, previous.month)
-    return (session.year, (session.month - 1) // 3) != (previous.year, (previous.month - 1) // 3)

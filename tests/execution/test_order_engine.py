@@ -1,0 +1,362 @@
+"""The order engine against the real simulated venue: crashes between every two steps, doubt, refusal, kill."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ordinis.brokers.simulated import SimulatedBroker
+from ordinis.clock import ReplayClock
+from ordinis.costs.models import ProportionalCost
+from ordinis.domain.canonical import canonical, digest
+from ordinis.domain.decisions import Decision, DecisionStatus, Source, decision_id
+from ordinis.domain.limits import Limits, TradingState
+from ordinis.domain.orders import (
+    Ambiguous,
+    BrokerOrder,
+    Fill,
+    OrderRequest,
+    OrderState,
+    PlannedOrder,
+    QueryOutcome,
+    Side,
+    SubmitOutcome,
+    Unknown,
+)
+from ordinis.errors import BrokerUnavailable, NotReconciled
+from ordinis.execution.gates import Gates
+from ordinis.execution.intents import OrderEngine
+from ordinis.execution.killpoints import KillPoint
+from ordinis.execution.reconcile import reconcile
+from ordinis.persistence.unit_of_work import SqlLedger
+from ordinis.ports import Broker, Capabilities, ControlRow
+from tests.brokers.market import CALENDAR, SESSIONS, SYMBOLS, TODAY, a_broker, at_the_window, history, instruments
+
+LIMITS = Limits(position_cap=0.5, gross_cap=0.9, cash_buffer=0.1, sector_cap=1.0)
+COSTS = ProportionalCost(10.0)
+PRICES = dict(zip(SYMBOLS, (Decimal(str(p)) for p in history().closes[SESSIONS.index(TODAY)]), strict=True))
+VOLATILITY = dict.fromkeys(SYMBOLS, 0.01)
+
+
+class Crash(BaseException):
+    """The process is gone."""
+
+
+class World:
+    """A venue and a ledger that outlive engines."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = at_the_window()
+        self.venue: SimulatedBroker = a_broker(self.clock)
+        self.ledger = SqlLedger(f"sqlite:///{folder / 'ledger.db'}", "sim")
+        self.flag = folder / "KILLED-sim"
+
+    def engine(self, broker: Broker | None = None, crash_at: tuple[KillPoint, int] | None = None) -> OrderEngine:
+        seen: dict[KillPoint, int] = {}
+
+        def kill_point(point: KillPoint) -> None:
+            seen[point] = seen.get(point, 0) + 1
+            if crash_at == (point, seen[point]):
+                raise Crash(point)
+
+        gates = Gates(CALENDAR, instruments(), LIMITS, "limits", COSTS, self.flag)
+        return OrderEngine(self.ledger, broker or self.venue, self.clock, gates, kill_point=kill_point)
+
+    def decide(self, *orders: tuple[str, Side, str], as_of: datetime | None = None) -> Decision:
+        as_of = as_of or self.clock.now()
+        inputs = canonical({"as_of": as_of})
+        decision = Decision(
+            id=decision_id("sim", as_of, Source.MODEL, digest(inputs), "limits", "m"),
+            account="sim",
+            source=Source.MODEL,
+            model_sha="m",
+            inputs_sha=digest(inputs),
+            limits_sha="limits",
+            as_of=as_of,
+            expires_at=as_of + timedelta(minutes=15),
+            weights={},
+            orders=tuple(PlannedOrder(s, side.value, side, Decimal(q), PRICES[s]) for s, side, q in orders),
+            status=DecisionStatus.APPROVED,
+            approved_by="test",
+            reason="",
+        )
+        with self.ledger.begin() as unit:
+            unit.decisions.add(decision, inputs, [], [])
+            unit.commit()
+        return decision
+
+    def states(self) -> dict[str, OrderState]:
+        with self.ledger.begin(write=False) as unit:
+            return {intent.symbol: intent.state for intent in unit.orders.all()}
+
+    def agree(self) -> None:
+        """The ledger says what the venue says, and each order was sent once."""
+        reconcile(self.engine())
+        with self.ledger.begin(write=False) as unit:
+            unit.verify()
+            booked = unit.book.fills()
+            intents = unit.orders.all()
+        assert list(booked) == list(self.venue.fills(datetime(1990, 1, 1, tzinfo=self.clock.now().tzinfo)).value)
+        assert len({i.client_order_id for i in intents}) == len(intents)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    world = World(tmp_path)
+    reconcile(world.engine())
+    return world
+
+
+def test_a_plan_is_carried_out_and_booked(world: World) -> None:
+    decision = world.decide(("AAPL", Side.BUY, "50"), ("KO", Side.BUY, "60"))
+    assert world.engine().execute(decision, PRICES, VOLATILITY)
+    assert world.states() == {"AAPL": OrderState.FILLED, "KO": OrderState.FILLED}
+    world.agree()
+
+
+@pytest.mark.parametrize(
+    "point", [p for p in KillPoint if p not in (KillPoint.DECIDED, KillPoint.VALUED, KillPoint.RECONCILED)]
+)
+@pytest.mark.parametrize("passing", [1, 2])
+def test_a_crash_at_any_point_loses_nothing_and_sends_nothing_twice(
+    world: World, point: KillPoint, passing: int
+) -> None:
+    decision = world.decide(("AAPL", Side.BUY, "50"), ("KO", Side.BUY, "60"))
+    if point is KillPoint.FILLED:
+        passing = 1  # both fills are booked in one transaction
+    with pytest.raises(Crash):
+        world.engine(crash_at=(point, passing)).execute(decision, PRICES, VOLATILITY)
+    restarted = world.engine()
+    reconcile(restarted)
+    assert restarted.execute(decision, PRICES, VOLATILITY)
+    assert world.states() == {"AAPL": OrderState.FILLED, "KO": OrderState.FILLED}
+    world.agree()
+
+
+def test_a_crashed_run_leaves_the_same_ledger_as_one_that_did_not_crash(tmp_path: Path) -> None:
+    from ordinis.execution.canonical import canonical_ledger
+
+    texts = []
+    for number, point in enumerate(
+        [None, KillPoint.SENDING, KillPoint.WIRE, KillPoint.REPLIED, KillPoint.ACKNOWLEDGED]
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        world = World(folder)
+        reconcile(world.engine())
+        decision = world.decide(("AAPL", Side.BUY, "50"), ("KO", Side.BUY, "60"))
+        if point is None:
+            world.engine().execute(decision, PRICES, VOLATILITY)
+        else:
+            with pytest.raises(Crash):
+                world.engine(crash_at=(point, 2)).execute(decision, PRICES, VOLATILITY)
+            reconcile(world.engine())
+            world.engine().execute(decision, PRICES, VOLATILITY)
+        texts.append(canonical_ledger(world.ledger).splitlines())
+    for text in texts[1:]:
+        assert text == texts[0]
+
+
+def test_doing_it_again_does_nothing_more(world: World) -> None:
+    decision = world.decide(("AAPL", Side.BUY, "50"))
+    world.engine().execute(decision, PRICES, VOLATILITY)
+    world.engine().execute(decision, PRICES, VOLATILITY)
+    reconcile(world.engine())
+    world.agree()
+    with world.ledger.begin(write=False) as unit:
+        assert len(unit.book.fills()) == 1
+
+
+def test_a_refused_order_is_rejected_and_not_tried_again(world: World) -> None:
+    world.venue.suspend_trading(True)
+    decision = world.decide(("AAPL", Side.BUY, "50"))
+    world.engine().execute(decision, PRICES, VOLATILITY)
+    world.venue.suspend_trading(False)
+    world.engine().execute(decision, PRICES, VOLATILITY)
+    assert world.states() == {"AAPL": OrderState.REJECTED}
+
+
+class Lossy:
+    """The venue behind a line that loses the answer to every first order, or that no query gets through."""
+
+    def __init__(self, venue: SimulatedBroker, *, swallow: int = 0, deaf: bool = False, dedupes: bool = True) -> None:
+        self._venue, self._swallow, self._deaf, self._dedupes = venue, swallow, deaf, dedupes
+
+    def __getattr__(self, name: str) -> Any:
+        if self._deaf:
+            return lambda *_: Unknown("the line is dead")
+        return getattr(self._venue, name)
+
+    def submit(self, request: OrderRequest) -> SubmitOutcome:
+        outcome = self._venue.submit(request)
+        self._swallow -= 1
+        return Ambiguous("no answer in time") if self._swallow >= 0 else outcome
+
+    def capabilities(self) -> Capabilities:
+        return replace(self._venue.capabilities(), dedupes_client_ids=self._dedupes)
+
+
+def test_an_order_without_an_answer_is_unknown_until_the_broker_says_otherwise(world: World) -> None:
+    decision = world.decide(("AAPL", Side.BUY, "50"), ("KO", Side.BUY, "60"))
+    deaf = Lossy(world.venue, swallow=1)
+    engine = world.engine(deaf)
+    engine.execute(decision, PRICES, VOLATILITY)
+    # The venue had filled it, and the poll for fills found that out.
+    assert world.states() == {"AAPL": OrderState.FILLED, "KO": OrderState.FILLED}
+    world.agree()
+
+
+def test_a_failed_query_is_never_an_empty_answer(world: World) -> None:
+    decision = world.decide(("AAPL", Side.BUY, "50"))
+    with pytest.raises(Crash):
+        world.engine(crash_at=(KillPoint.REPLIED, 1)).execute(decision, PRICES, VOLATILITY)
+    with pytest.raises(BrokerUnavailable, match="account: the line is dead"):
+        reconcile(world.engine(Lossy(world.venue, deaf=True)))
+    assert world.states() == {"AAPL": OrderState.SENDING}
+    world.agree()
+
+
+def test_where_ids_are_not_deduplicated_an_order_not_found_stays_unknown_and_blocks_its_symbol(world: World) -> None:
+    decision = world.decide(("AAPL", Side.BUY, "50"))
+    with pytest.raises(Crash):
+        world.engine(crash_at=(KillPoint.WIRE, 1)).execute(decision, PRICES, VOLATILITY)
+    reconcile(world.engine(Lossy(world.venue, dedupes=False)))
+    assert world.states() == {"AAPL": OrderState.UNKNOWN}
+    reconcile(world.engine(Lossy(world.venue, dedupes=False)))
+    assert world.states() == {"AAPL": OrderState.UNKNOWN}
+
+
+def test_an_intent_found_after_its_decision_expired_is_not_sent(world: World) -> None:
+    decision = world.decide(("AAPL", Side.BUY, "50"))
+    with pytest.raises(Crash):
+        world.engine(crash_at=(KillPoint.INTENT, 1)).execute(decision, PRICES, VOLATILITY)
+    world.clock.advance(decision.expires_at + timedelta(seconds=1))
+    reconcile(world.engine())
+    assert world.states() == {"AAPL": OrderState.EXPIRED_UNSENT}
+    assert world.venue.positions().value == {}
+
+
+@pytest.mark.parametrize("state", [TradingState.HALTED, TradingState.KILLED])
+def test_nothing_is_sent_while_trading_is_stopped(world: World, state: TradingState) -> None:
+    with world.ledger.begin() as unit:
+        unit.control.set(ControlRow(state, "drill", "anna", world.clock.now()))
+        unit.commit()
+    world.engine().execute(world.decide(("AAPL", Side.BUY, "50")), PRICES, VOLATILITY)
+    assert world.states() == {"AAPL": OrderState.DENIED}
+
+
+def test_the_kill_flag_alone_stops_orders(world: World) -> None:
+    world.flag.write_text("stop")
+    world.engine().execute(world.decide(("AAPL", Side.BUY, "50")), PRICES, VOLATILITY)
+    assert world.states() == {"AAPL": OrderState.DENIED}
+
+
+def test_a_flag_raised_between_commit_and_wire_still_stops_the_order(world: World) -> None:
+    decision = world.decide(("AAPL", Side.BUY, "50"))
+    engine = world.engine()
+
+    def raise_flag(point: KillPoint) -> None:
+        if point is KillPoint.SENDING:
+            world.flag.write_text("stop")
+
+    replace(engine, kill_point=raise_flag).execute(decision, PRICES, VOLATILITY)
+    assert world.states() == {"AAPL": OrderState.REJECTED}
+    assert world.venue.positions().value == {}
+
+
+def test_while_reducing_sells_go_and_buys_do_not(world: World) -> None:
+    world.engine().execute(world.decide(("AAPL", Side.BUY, "50")), PRICES, VOLATILITY)
+    with world.ledger.begin() as unit:
+        unit.control.set(ControlRow(TradingState.REDUCING, "daily loss", "rule", world.clock.now()))
+        unit.commit()
+    later = world.clock.now() + timedelta(minutes=1)
+    world.clock.advance(later)
+    world.engine().execute(world.decide(("AAPL", Side.SELL, "20"), ("KO", Side.BUY, "5")), PRICES, VOLATILITY)
+    assert world.venue.positions().value == {"AAPL": Decimal(30)}
+    assert world.states()["KO"] is OrderState.DENIED
+
+
+def test_a_gate_shrinks_a_buy_to_the_limits_and_never_enlarges_it(world: World) -> None:
+    # 200 shares at about 60 are 120 % of the book; the position cap is half of it.
+    world.engine().execute(world.decide(("AAPL", Side.BUY, "200")), PRICES, VOLATILITY)
+    units = world.venue.positions().value["AAPL"]
+    assert units * PRICES["AAPL"] <= Decimal(5000) < (units + 1) * PRICES["AAPL"]
+
+
+def test_the_cash_buffer_and_gross_cap_hold_over_several_buys(world: World) -> None:
+    orders = tuple((symbol, Side.BUY, "100") for symbol in SYMBOLS)
+    world.engine().execute(world.decide(*orders), PRICES, VOLATILITY)
+    account = world.venue.account().value
+    held = sum(units * PRICES[symbol] for symbol, units in world.venue.positions().value.items())
+    assert held <= Decimal(9000)
+    assert account.cash >= Decimal("0.1") * (account.cash + held)
+
+
+def test_more_than_was_decided_is_never_sent(world: World) -> None:
+    decision = world.decide(("AAPL", Side.BUY, "10"))
+    engine = world.engine()
+    engine.execute(decision, PRICES, VOLATILITY)
+    greedy = replace(decision, orders=(replace(decision.orders[0], leg="again"),))
+    with world.ledger.begin() as unit:
+        verdict = engine.gates.admit(unit, greedy, greedy.orders[0], world.clock.now(), PRICES, 0.01)
+    assert "G4" in str(verdict)
+
+
+class Waiting:
+    """The venue, whose sells stay open: they are taken and not filled."""
+
+    def __init__(self, venue: SimulatedBroker) -> None:
+        self._venue = venue
+        self.sent: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._venue, name)
+
+    def submit(self, request: OrderRequest) -> SubmitOutcome:
+        from ordinis.domain.orders import Accepted
+
+        self.sent.append(f"{request.side} {request.symbol}")
+        order = BrokerOrder(f"w-{request.symbol}", request.client_order_id, request.symbol, request.side,
+                            request.quantity, Decimal(0), OrderState.WORKING, self._venue.now().value)  # fmt: skip
+        return Accepted(order)
+
+    def fills(self, since: datetime) -> QueryOutcome[Sequence[Fill]]:
+        return self._venue.fills(since)
+
+
+def test_buys_wait_for_the_sells(world: World) -> None:
+    world.engine().execute(world.decide(("AAPL", Side.BUY, "50")), PRICES, VOLATILITY)
+    world.clock.advance(world.clock.now() + timedelta(minutes=1))
+    waiting = Waiting(world.venue)
+    decision = world.decide(("AAPL", Side.SELL, "50"), ("KO", Side.BUY, "5"))
+    assert not world.engine(waiting).execute(decision, PRICES, VOLATILITY)
+    assert waiting.sent == ["sell AAPL"]
+
+
+def test_a_position_that_nobody_can_explain_stops_trading(world: World) -> None:
+    from ordinis.domain.orders import Fill as Execution
+
+    with world.ledger.begin() as unit:
+        ghost = Execution("sim", "ghost", None, "KO", Side.BUY, Decimal(1), Decimal(1), Decimal(0), world.clock.now())
+        unit.book.fill(ghost, source="poll", received_at=world.clock.now())
+        unit.commit()
+    with pytest.raises(NotReconciled, match="KO: 1 in the ledger, 0 at the broker"):
+        reconcile(world.engine())
+
+
+def test_another_account_is_not_touched(world: World, tmp_path: Path) -> None:
+    other = SqlLedger(f"sqlite:///{tmp_path / 'other.db'}", "other")
+    with pytest.raises(NotReconciled, match="account is sim, the ledger's is other"):
+        reconcile(replace(world.engine(), ledger=other))
+
+
+def test_a_clock_that_is_far_off_stops_trading(world: World) -> None:
+    late = ReplayClock(world.clock.now() + timedelta(seconds=31))
+    with pytest.raises(NotReconciled, match="clocks differ by 31 s"):
+        reconcile(replace(world.engine(), clock=late))
