@@ -18,7 +18,10 @@ from typing import Any
 
 def decimal_text(value: Decimal) -> str:
     """`value` without exponent or trailing zeros: 10.50 is "10.5", 1E+2 is "100"."""
-    text = format(value.normalize(), "f")
+    # Decimal.normalize would round to the context's 28 digits.
+    text = format(value, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
     return "0" if text == "-0" else text
 
 
@@ -31,12 +34,15 @@ def instant_text(value: datetime) -> str:
     """`value` in UTC with microseconds and a Z; naive instants are refused."""
     if value.tzinfo is None:
         raise ValueError(f"naive instant {value!r}: every instant is aware UTC")
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def parse_instant(text: str) -> datetime:
-    """Read what `instant_text` wrote."""
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+    """Read an instant in ISO 8601 with its offset; ValueError for a naive one."""
+    instant = datetime.fromisoformat(text)
+    if instant.tzinfo is None:
+        raise ValueError(f"naive instant {text!r}: say the offset, Z for UTC")
+    return instant.astimezone(UTC)
 
 
 def plain(value: Any) -> Any:

@@ -95,6 +95,9 @@ class Actor:
         reconcile(self.engine)
         now = self.engine.clock.now()
         view = market_view(self.window.history(VIEW_SESSIONS), now, session)
+        expected = self.desk.calendar.previous_session(session)
+        if view.sessions[-1] != expected:
+            raise StaleView(str(expected), str(view.sessions[-1]))
         portfolio = self.snapshot(now)
         with self.engine.ledger.begin(write=False) as unit:
             decision = unit.decisions.at(now)
@@ -192,6 +195,8 @@ class Actor:
 
     def _ask(self, view: MarketView, portfolio: PortfolioSnapshot) -> tuple[Allocation, Source, str]:
         """The allocator's answer, or the baseline's with the reason."""
+        if not self.desk.asks(view, portfolio):
+            return self.desk.hold(portfolio, view), Source.MODEL, ""
         started = self.engine.clock.monotonic()
         try:
             answer = _finite(self.allocator.allocate(view, portfolio))

@@ -54,6 +54,23 @@ class Desk:
     planner: Planner
     calendar: TradingCalendar
 
+    def asks(self, view: MarketView, portfolio: PortfolioSnapshot) -> bool:
+        """Whether an allocator is needed: without bands only the calendar's sessions can lead to a trade."""
+        return self.planner.watches_drift or self.planner.due(portfolio, view.session, view.sessions[-1])
+
+    def hold(self, portfolio: PortfolioSnapshot, view: MarketView) -> Allocation:
+        """The answer of a session on which nobody is asked: the book as it is. Rules may still shrink it."""
+        weights = portfolio.weights
+        return Allocation(
+            weights=weights,
+            cash=1.0 - sum(weights.values()),
+            allocator="calendar",
+            version="1",
+            rung=Rung.HOLD,
+            certificate=certify(weights, self.rulebook.limits),
+            view_sha=view.sha,
+        )
+
     def decide(
         self, view: MarketView, portfolio: PortfolioSnapshot, answer: Allocation, source: Source, note: str = ""
     ) -> Draft:

@@ -62,7 +62,7 @@ class OrderEngine:
 
         Calling it again, after a crash or for a plan that waits for its sells, goes on where it stopped.
         """
-        for leg in LEGS:
+        for leg in (leg for leg in LEGS if any(planned.leg == leg for planned in decision.orders)):
             for order in (planned for planned in decision.orders if planned.leg == leg):
                 intent = self._intent(decision, order, prices, volatility.get(order.symbol, float("nan")))
                 if intent.state is OrderState.INTENT:

@@ -57,9 +57,7 @@ class Planner:
             volatility: of a session's return by symbol, for the cost estimate.
             demanded: symbols whose reduction a rule demanded.
         """
-        funding = not portfolio.holdings
-        calendar = self.rules.calendar
-        due = funding or (calendar is not None and first_of_period(calendar, session, previous_session))
+        due = self.due(portfolio, session, previous_session)
         deltas = self._deltas(targets, portfolio)
         kept = {
             symbol: units
@@ -75,6 +73,16 @@ class Planner:
         sells = [self._order(symbol, units, portfolio) for symbol, units in sorted(kept.items()) if units < 0]
         buys = [self._order(symbol, units, portfolio) for symbol, units in sorted(kept.items()) if units > 0]
         return (*sells, *self._affordable(buys, sells, portfolio, volatility))
+
+    def due(self, portfolio: PortfolioSnapshot, session: date, previous_session: date) -> bool:
+        """True for initial funding and on the sessions of the calendar trigger."""
+        calendar = self.rules.calendar
+        return not portfolio.holdings or (calendar is not None and first_of_period(calendar, session, previous_session))
+
+    @property
+    def watches_drift(self) -> bool:
+        """True when a band may ask for a trade on any session."""
+        return self.rules.absolute_band is not None or self.rules.relative_band is not None
 
     def _deltas(self, targets: Mapping[str, float], portfolio: PortfolioSnapshot) -> dict[str, Decimal]:
         deltas = {}

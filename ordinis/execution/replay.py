@@ -74,17 +74,19 @@ def recompute(
         ReplayDiffers: the data, the allocator, the limits or the result are not what they were.
     """
     asked = question(inputs)
-    allocator = allocators[stored.source]
-    if (allocator.name, allocator.version) != (asked.allocator, asked.version):
-        mine, theirs = f"{allocator.name} {allocator.version}", f"{asked.allocator} {asked.version}"
-        raise ReplayDiffers(stored.id, [f"it was made by {theirs}, this is {mine}"])
     if desk.rulebook.sha != stored.limits_sha:
         raise ReplayDiffers(stored.id, [f"it was made under other limits than profile {desk.rulebook.profile}"])
     view = market_view(history(asked.as_of, asked.session), asked.as_of, asked.session)
     if view.sha != asked.view_sha:
         raise ReplayDiffers(stored.id, ["the bar store shows another market at that instant than was seen then"])
+    answer = desk.hold(asked.portfolio, view)
+    if desk.asks(view, asked.portfolio):
+        answer = allocators[stored.source].allocate(view, asked.portfolio)
+    if (answer.allocator, answer.version) != (asked.allocator, asked.version):
+        mine, theirs = f"{answer.allocator} {answer.version}", f"{asked.allocator} {asked.version}"
+        raise ReplayDiffers(stored.id, [f"it was made by {theirs}, this is {mine}"])
     note = stored.reason.split("; ")[0] if stored.source is Source.BASELINE else ""
-    draft = desk.decide(view, asked.portfolio, allocator.allocate(view, asked.portfolio), stored.source, note)
+    draft = desk.decide(view, asked.portfolio, answer, stored.source, note)
     differences = _differences(plain(draft.decision), plain(stored))
     if draft.inputs != inputs:
         differences += _differences(json.loads(draft.inputs), json.loads(inputs))

@@ -1,0 +1,41 @@
+# make demo   the whole cycle once on the sample market      make test   lint, types, layers and the tests
+# Everything is installed into .venv, from the versions in constraints.txt.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# One numeric thread: runs repeat to the byte, and two cores are shared with Ray and Prefect.
+export OMP_NUM_THREADS := 1
+
+.PHONY: demo test test-all lint bench constraints clean
+
+demo: $(READY)
+	$(BIN)/ordinis demo
+
+test: lint
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: lint
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.allocations
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+constraints: $(READY)
+	$(BIN)/python scripts/constraints.py
+
+clean:
+	rm -rf $(VENV) .ordinis build *.egg-info

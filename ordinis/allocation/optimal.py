@@ -1,0 +1,119 @@
+"""Allocators that solve a program, and the ladder they fall down when they cannot.
+
+    optimiser      minimum variance (Ledoit-Wolf covariance) or minimum CVaR, over symbols with a complete history
+    closed form    inverse volatility over 63 returns
+    hold           the book as it is
+
+A rung is left when no symbol has the history it needs or the solver fails; each step down is logged as a warning and
+written into the trace under "fallen", and the allocation states the rung that answered.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ordinis.allocation.answer import Author, answer, complete_history, hold, left_out, version_of
+from ordinis.allocation.naive import INVERSE_VOLATILITY_LOOKBACK, check_lookback, inverse_volatility_weights
+from ordinis.domain.decisions import Allocation, Rung
+from ordinis.domain.limits import Limits
+from ordinis.domain.portfolio import PortfolioSnapshot
+from ordinis.errors import ConfigurationError, SolverFailed
+from ordinis.optimize.mean_cvar import mean_cvar
+from ordinis.optimize.mean_variance import minimum_variance
+from ordinis.ports import FloatArray, MarketView
+from ordinis.risk.covariance import ledoit_wolf
+
+logger = logging.getLogger(__name__)
+
+Solve = Callable[[FloatArray, Sequence[str]], FloatArray]
+"""(T, N) returns and N symbols to (N,) weights; raises SolverFailed."""
+
+
+@dataclass(frozen=True)
+class MinimumVariance:
+    """Least variance under a Ledoit-Wolf covariance of the last `lookback` returns."""
+
+    limits: Limits
+    lookback: int = 252
+    name: str = field(default="minimum_variance", init=False)
+
+    def __post_init__(self) -> None:
+        check_lookback(self.name, self.lookback)
+
+    @property
+    def version(self) -> str:
+        return version_of(self.name, 1, {"lookback": self.lookback, "covariance": "ledoit_wolf"})
+
+    def allocate(self, view: MarketView, portfolio: PortfolioSnapshot) -> Allocation:
+        def solve(returns: FloatArray, symbols: Sequence[str]) -> FloatArray:
+            return minimum_variance(ledoit_wolf(returns), symbols, self.limits)
+
+        return descend(self, view, portfolio, self.lookback, solve)
+
+
+@dataclass(frozen=True)
+class MeanCVaR:
+    """Least CVaR of the last `lookback` returns as equally likely scenarios, with an optional term for their mean."""
+
+    limits: Limits
+    lookback: int = 504
+    confidence_level: float = 0.95
+    mean_weight: float = 0.0
+    """CVaR is traded against this many times the mean return; 0 ignores the mean, whose error is of its own size."""
+    name: str = field(default="mean_cvar", init=False)
+
+    def __post_init__(self) -> None:
+        check_lookback(self.name, self.lookback)
+        if not 0.0 <= self.confidence_level < 1.0:
+            raise ConfigurationError(f"confidence_level of {self.name}", f"{self.confidence_level} is not in [0, 1)")
+
+    @property
+    def version(self) -> str:
+        parameters = {
+            "lookback": self.lookback,
+            "confidence_level": float(self.confidence_level),
+            "mean_weight": float(self.mean_weight),
+        }
+        return version_of(self.name, 1, parameters)
+
+    def allocate(self, view: MarketView, portfolio: PortfolioSnapshot) -> Allocation:
+        def solve(returns: FloatArray, symbols: Sequence[str]) -> FloatArray:
+            return mean_cvar(returns, symbols, self.limits, self.confidence_level, self.mean_weight).weights
+
+        return descend(self, view, portfolio, self.lookback, solve)
+
+
+def descend(author: Author, view: MarketView, portfolio: PortfolioSnapshot, lookback: int, solve: Solve) -> Allocation:
+    """Answer from the highest rung that can: `solve`, else inverse volatility, else hold."""
+    fallen: dict[str, str] = {}
+    used = complete_history(view, lookback + 1)
+    if used.any():
+        closes = view.closes[-(lookback + 1) :, used]
+        symbols = [symbol for symbol, took in zip(view.symbols, used, strict=True) if took]
+        try:
+            weights = np.zeros(len(used))
+            weights[used] = solve(closes[1:] / closes[:-1] - 1.0, symbols)
+            trace = {"left_out": left_out(view, used)}
+            return answer(author, view, portfolio, weights, Rung.OPTIMISER, confidence=float(used.mean()), trace=trace)
+        except SolverFailed as failure:
+            fallen[Rung.OPTIMISER] = str(failure)
+    else:
+        fallen[Rung.OPTIMISER] = f"no symbol has {lookback} returns"
+    _warn(author, view, Rung.OPTIMISER, fallen)
+    weights, used = inverse_volatility_weights(view, INVERSE_VOLATILITY_LOOKBACK, author.limits.invested_cap)
+    if used.any():
+        told: dict[str, object] = {"left_out": left_out(view, used), "fallen": fallen}
+        return answer(author, view, portfolio, weights, Rung.CLOSED_FORM, confidence=float(used.mean()), trace=told)
+    fallen[Rung.CLOSED_FORM] = f"no symbol has {INVERSE_VOLATILITY_LOOKBACK} returns that move"
+    _warn(author, view, Rung.CLOSED_FORM, fallen)
+    return hold(author, view, portfolio, fallen[Rung.CLOSED_FORM], trace={"fallen": fallen})
+
+
+def _warn(author: Author, view: MarketView, rung: Rung, fallen: dict[str, str]) -> None:
+    logger.warning(
+        "allocator fell allocator=%s session=%s from=%s reason=%s", author.name, view.session, rung, fallen[rung]
+    )

@@ -1,0 +1,37 @@
+"""How far weights are inside each limit, measured apart from whatever made them.
+
+Plain sums over a mapping, in exactly rounded arithmetic (`math.fsum`), sharing no code with the projection or with a
+solver: an error there cannot hide here. A slack is limit minus value, in fractions of equity; below minus the
+tolerance the limit is broken. A weight that is no number has the constraint "finite SYMBOL" at -1 and stays out of
+the sums, so that a certificate can always be written down.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from ordinis.domain.decisions import Certificate
+from ordinis.domain.limits import Limits
+
+ABSURD = 1e9
+"""A weight beyond a billion times equity is no number either; sums of such would overflow."""
+
+
+def certify(weights: Mapping[str, float], limits: Limits, tolerance: float = 1e-9) -> Certificate:
+    """Slack of every limit: "long only", "position AAPL", "gross", "cash", "sector Energy", "finite AAPL"."""
+    numbers = {symbol: weight for symbol, weight in weights.items() if abs(weight) <= ABSURD}
+    slacks = {f"finite {symbol}": -1.0 for symbol in weights if symbol not in numbers}
+    slacks["long only"] = min(numbers.values(), default=0.0)
+    for symbol, weight in numbers.items():
+        slacks[f"position {symbol}"] = limits.position_cap - weight
+    slacks["gross"] = limits.gross_cap - math.fsum(abs(weight) for weight in numbers.values())
+    slacks["cash"] = 1.0 - math.fsum(numbers.values()) - limits.cash_buffer
+    by_sector: dict[str, list[float]] = {}
+    for symbol, weight in numbers.items():
+        if symbol in limits.sectors:
+            by_sector.setdefault(limits.sectors[symbol], []).append(weight)
+    for sector, held in sorted(by_sector.items()):
+        slacks[f"sector {sector}"] = limits.sector_cap - math.fsum(held)
+    binding = tuple(name for name, slack in slacks.items() if abs(slack) <= tolerance)
+    return Certificate(slacks=slacks, binding=binding, tolerance=tolerance)

@@ -1,0 +1,114 @@
+"""Optimal allocators answer from the highest rung that can, and say which."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ordinis.allocation.naive import InverseVolatility
+from ordinis.allocation.optimal import MeanCVaR, MinimumVariance, descend
+from ordinis.domain.decisions import Rung
+from ordinis.domain.limits import Limits
+from ordinis.errors import ConfigurationError, SolverFailed
+from ordinis.risk.covariance import ledoit_wolf
+from ordinis.risk.measures import cvar
+
+LIMITS = Limits(position_cap=0.4)
+BOTH = [MinimumVariance(LIMITS), MeanCVaR(LIMITS, lookback=252)]
+
+
+@pytest.mark.parametrize("allocator", BOTH, ids=lambda a: a.name)
+def test_the_calm_symbols_are_preferred_and_all_is_invested(allocator, view_of, walk, book_of):
+    given = allocator.allocate(view_of(walk(300, (0.005, 0.005, 0.01, 0.02, 0.03))), book_of())
+    assert given.rung is Rung.OPTIMISER
+    assert given.certificate.holds
+    assert sum(given.weights.values()) == pytest.approx(0.9, abs=1e-7)
+    assert given.weights["S0"] > given.weights["S2"] > given.weights["S4"]
+
+
+def test_minimum_variance_beats_every_neighbour_on_its_own_objective(view_of, walk, book_of):
+    view = view_of(walk(300, (0.008, 0.01, 0.012, 0.02, 0.03)))
+    given = MinimumVariance(LIMITS).allocate(view, book_of())
+    covariance = ledoit_wolf(view.returns[-252:])
+    weights = np.array(list(given.weights.values()))
+    best = weights @ covariance @ weights
+    rng = np.random.default_rng(0)
+    for other in rng.dirichlet(np.ones(5), size=500) * 0.9:
+        if other.max() <= 0.4:
+            assert other @ covariance @ other >= best - 1e-12
+
+
+def test_mean_cvar_beats_inverse_volatility_on_its_own_objective(view_of, walk, book_of):
+    view = view_of(walk(600, (0.008, 0.01, 0.012, 0.02, 0.03)))
+    ours, naive = (allocator.allocate(view, book_of()) for allocator in (MeanCVaR(LIMITS), InverseVolatility(LIMITS)))
+    losses = [-view.returns[-504:] @ np.array(list(given.weights.values())) for given in (ours, naive)]
+    assert cvar(losses[0], 0.95) < cvar(losses[1], 0.95)
+
+
+@pytest.mark.parametrize("allocator", BOTH, ids=lambda a: a.name)
+def test_a_short_history_falls_to_the_closed_form_and_says_so(allocator, view_of, walk, book_of, caplog):
+    given = allocator.allocate(view_of(walk(100)), book_of())
+    assert given.rung is Rung.CLOSED_FORM
+    assert given.trace["fallen"] == {"optimiser": "no symbol has 252 returns"}
+    assert "from=optimiser" in caplog.text
+    naive = InverseVolatility(LIMITS).allocate(view_of(walk(100)), book_of())
+    assert given.weights == naive.weights
+
+
+@pytest.mark.parametrize("allocator", BOTH, ids=lambda a: a.name)
+def test_a_very_short_history_holds(allocator, view_of, walk, book_of, caplog):
+    given = allocator.allocate(view_of(walk(20)), book_of({"S0": 0.3}))
+    assert given.rung is Rung.HOLD
+    assert given.weights == {"S0": 0.3}
+    assert set(given.trace["fallen"]) == {"optimiser", "closed_form"}
+    assert "from=closed_form" in caplog.text
+
+
+def test_a_solver_that_fails_is_not_swallowed(view_of, walk, book_of, caplog):
+    def fail(returns, symbols):
+        raise SolverFailed("clarabel", "NumericalError")
+
+    given = descend(MinimumVariance(LIMITS), view_of(walk(300)), book_of(), 252, fail)
+    assert given.rung is Rung.CLOSED_FORM
+    assert "NumericalError" in given.trace["fallen"]["optimiser"]
+    assert "NumericalError" in caplog.text
+
+
+@pytest.mark.parametrize("allocator", BOTH, ids=lambda a: a.name)
+def test_a_symbol_listed_late_is_left_out_by_name(allocator, view_of, walk, book_of):
+    closes = walk(300)
+    closes[:100, 3] = np.nan
+    given = allocator.allocate(view_of(closes), book_of())
+    assert given.rung is Rung.OPTIMISER
+    assert given.weights["S3"] == 0.0
+    assert given.trace["left_out"] == ["S3"]
+    assert given.confidence == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("allocator", BOTH, ids=lambda a: a.name)
+def test_the_same_view_gives_the_same_bytes(allocator, sample, view_of, book_of):
+    closes = sample.closes[-600:]
+    first, second = (allocator.allocate(view_of(closes.copy()), book_of()) for _ in range(2))
+    assert first == second
+
+
+def test_sectors_bind_on_the_real_market(sample, view_of, book_of):
+    sectors = {f"S{i}": "health" if i in (7, 10, 11, 14, 17) else "other" for i in range(20)}
+    limits = Limits(sector_cap=0.3, sectors={name: s for name, s in sectors.items() if s == "health"})
+    given = MinimumVariance(limits).allocate(view_of(sample.closes[-600:]), book_of())
+    assert given.certificate.slacks["sector health"] == pytest.approx(0.0, abs=1e-6)
+    assert given.certificate.holds
+
+
+def test_every_parameter_makes_another_version():
+    base = MeanCVaR(LIMITS)
+    others = [replace(base, lookback=505), replace(base, confidence_level=0.9), replace(base, mean_weight=0.1)]
+    assert len({base.version, *(other.version for other in others)}) == 4
+    assert MinimumVariance(LIMITS).version != MinimumVariance(LIMITS, lookback=253).version
+
+
+def test_a_percentage_is_no_confidence_level():
+    with pytest.raises(ConfigurationError, match="95"):
+        MeanCVaR(LIMITS, confidence_level=95.0)
