@@ -340,10 +340,17 @@ class Control(Protocol):
 class UnitOfWork(Protocol):
     """One transaction: committed whole or not at all; leaving the block without `commit` rolls back."""
 
-    decisions: Decisions
-    orders: Orders
-    book: Book
-    control: Control
+    @property
+    def decisions(self) -> Decisions: ...
+
+    @property
+    def orders(self) -> Orders: ...
+
+    @property
+    def book(self) -> Book: ...
+
+    @property
+    def control(self) -> Control: ...
 
     def commit(self) -> None: ...
 

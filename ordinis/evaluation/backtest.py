@@ -76,9 +76,8 @@ class Backtest:
     @property
     def returns(self) -> FloatArray:
         """(T,) of each session, the first from the opening cash."""
-        return np.diff(np.concatenate([[self.opening_cash], self.equity])) / np.concatenate(
-            [[self.opening_cash], self.equity[:-1]]
-        )
+        before = np.concatenate([[self.opening_cash], self.equity[:-1]])
+        return np.asarray(self.equity / before - 1.0, dtype=np.float64)
 
 
 def backtest(

@@ -1,0 +1,5 @@
+"""`python -m ordinis` is the `ordinis` command."""
+
+from ordinis.cli import main
+
+main()

@@ -1,0 +1,187 @@
+"""Commands of the trading desk: trade, limits, replay, kill, resume, and the simulated venue."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from collections.abc import Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ordinis.cli.app import AsJson, app, console, errors, show
+
+if TYPE_CHECKING:
+    from ordinis.execution.control import Step
+    from ordinis.settings import Settings
+
+
+@app.command()
+def trade(
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Live through the replayed sample market; the only market so far.")
+    ] = True,
+    sessions: Annotated[int | None, typer.Option(help="Stop after this many sessions.")] = None,
+    local: Annotated[bool, typer.Option("--local", help="Ask an allocator in this process, not the service.")] = False,
+    nightly: Annotated[
+        bool, typer.Option("--nightly", help="After each close start the nightly flow and wait until it is done.")
+    ] = False,
+) -> None:
+    """Run the execution actor: decide once a session, check, trade, book.
+
+    It goes on where the ledger says it stopped, after a reconciliation with the broker.
+    """
+    from ordinis import bootstrap
+    from ordinis.clock import trading_calendar
+    from ordinis.errors import ConfigurationError
+    from ordinis.execution.replaying import live_through, resume_session, start_clock
+    from ordinis.settings import load
+
+    if not replay:
+        raise ConfigurationError("trade", "the sample market can only be replayed")
+    settings = load()
+    bootstrap.logging_to()
+    calendar = trading_calendar()
+    first = resume_session(bootstrap.ledger(settings), calendar, settings.replay_first)
+    last = settings.replay_last
+    if sessions is not None:
+        covered = calendar.between(first, last)
+        last = covered[min(sessions, len(covered)) - 1] if covered else last
+    if first > last:
+        console.print(f"Nothing to do: the ledger is at session {calendar.previous_session(first)}.")
+        return
+    clock = start_clock(calendar, first, bootstrap.venue_time(settings))
+    actor = bootstrap.actor(settings, clock, remote=not local)
+
+    def after_close(session: date) -> None:
+        if nightly:
+            _run_nightly(settings, session)
+        if settings.replay_seconds and session < last:
+            time.sleep(settings.replay_seconds)
+
+    live_through(
+        actor, clock, bootstrap.source(settings).stream(bootstrap.universe(settings), first, last), after_close
+    )
+    answers = sorted(actor.latencies)
+    if answers:
+        p50, p99 = answers[len(answers) // 2], answers[min(len(answers) - 1, int(len(answers) * 0.99))]
+        console.print(f"{len(answers)} allocations asked, p50 {p50 * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms")
+    console.print(f"Traded sessions {first} to {last}.")
+
+
+def _run_nightly(settings: Settings, session: date) -> None:
+    from ordinis import bootstrap
+    from ordinis.operations.prefect_api import after_close
+
+    records = bootstrap.records(settings)
+    after_close(settings, session, lambda: records.job_done("nightly", session))
+
+
+@app.command()
+def venue() -> None:
+    """Run the simulated broker as a program of its own, with its book in its own file."""
+    import uvicorn
+
+    from ordinis import bootstrap
+    from ordinis.settings import load
+
+    settings = load()
+    application = bootstrap.venue(settings)
+    uvicorn.run(application, host=settings.host, port=settings.venue_port, log_level="warning", access_log=False)
+
+
+@app.command()
+def limits(as_json: AsJson = False) -> None:
+    """Print every limit in force, its value and where it comes from."""
+    from ordinis import bootstrap
+    from ordinis.settings import load
+
+    rulebook = bootstrap.rulebook(load())
+    rows = [(row.name, row.value, row.source) for row in rulebook.in_force]
+    show(f"Limits of profile {rulebook.profile}", ("limit", "value", "source"), rows, as_json)
+
+
+@app.command()
+def replay(
+    decision: Annotated[str, typer.Argument(help="Id of a decision, or its beginning; without one, all of them.")] = "",
+) -> None:
+    """Recompute stored decisions from their stored inputs: the same bytes, or the difference.
+
+    Without a decision the whole ledger is repeated: every decision recomputed, every order traded again at a fresh
+    venue, and the two ledgers compared.
+    """
+    from ordinis import bootstrap
+    from ordinis.settings import load
+
+    settings = load()
+    if decision:
+        again = bootstrap.recompute(settings, decision)
+        row = again.draft.decision
+        console.print(f"Decision {row.id[:12]} of {again.question.session}: recomputed, the same to the byte.")
+        return
+    count = 0
+
+    def on_decision(_: object) -> None:
+        nonlocal count
+        count += 1
+        if count % 50 == 0:
+            errors.print(f"{count} decisions recomputed")
+
+    text = bootstrap.replay_ledger(settings, on_decision)
+    console.print(
+        f"{count} decisions recomputed and traded again: {len(text.splitlines())} ledger lines, the same to the byte."
+    )
+
+
+@app.command()
+def kill(
+    reason: Annotated[str, typer.Option(help="Why; kept in the ledger.")],
+) -> None:
+    """Stop trading now. Needs neither Ray, Prefect nor the allocation service.
+
+    Each step is tried whatever became of the others; the exit code is 1 when any of them failed.
+    """
+    from ordinis import bootstrap
+    from ordinis.clock import SystemClock
+    from ordinis.execution.control import kill as stop
+    from ordinis.settings import load
+
+    settings = load()
+    steps = stop(
+        settings.kill_flag,
+        lambda: bootstrap.ledger(settings),
+        lambda: bootstrap.broker_for_control(settings),
+        reason=reason,
+        by=getpass.getuser(),
+        at=SystemClock().now(),
+    )
+    _show_steps("Kill", steps)
+
+
+@app.command()
+def resume(reason: Annotated[str, typer.Option(help="Why it is safe to trade again; kept in the ledger.")]) -> None:
+    """Trade again after a kill or a halt, once the ledger and the broker agree."""
+    from ordinis import bootstrap
+    from ordinis.clock import SystemClock
+    from ordinis.execution.control import resume as release
+    from ordinis.settings import load
+
+    settings = load()
+    steps = release(
+        settings.kill_flag,
+        bootstrap.ledger(settings),
+        bootstrap.broker_for_control(settings),
+        lambda: bootstrap.reconcile_now(settings),
+        reason=reason,
+        by=getpass.getuser(),
+        at=SystemClock().now(),
+    )
+    _show_steps("Resume", steps)
+
+
+def _show_steps(title: str, steps: Sequence[Step]) -> None:
+    rows = [(step.name, "done" if step.done else "FAILED", step.detail) for step in steps]
+    show(title, ("step", "result", "detail"), rows)
+    if any(row[1] == "FAILED" for row in rows):
+        raise typer.Exit(1)
