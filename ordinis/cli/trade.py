@@ -43,7 +43,9 @@ def trade(
     settings = load()
     bootstrap.logging_to()
     calendar = trading_calendar()
-    first = resume_session(bootstrap.ledger(settings), calendar, settings.replay_first)
+    book = bootstrap.ledger(settings)
+    book.claim()
+    first = resume_session(book, calendar, settings.replay_first)
     last = settings.replay_last
     if sessions is not None:
         covered = calendar.between(first, last)

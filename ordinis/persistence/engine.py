@@ -9,7 +9,7 @@ two connections use; there the rollback journal is used, at the same durability.
 from __future__ import annotations
 
 import sqlite3
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ class Instant(TypeDecorator[datetime]):
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         if value is None:
             return None
-        return parse_instant(value) if isinstance(value, str) else parse_instant(instant_text(value))
+        return parse_instant(value) if isinstance(value, str) else value.astimezone(UTC)
 
 
 def journal_mode() -> str:

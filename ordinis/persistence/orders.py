@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -85,10 +86,13 @@ class SqlOrders:
         )
         if written.rowcount != 1:
             raise LedgerConflict(f"order {client_order_id}", "was changed by another writer")
-        moved = self.get(client_order_id)
-        if moved is None:
-            raise NotFound("order", client_order_id)
-        return moved
+        return replace(
+            intent,
+            state=state,
+            version=intent.version + 1,
+            broker_order_id=event.broker_order_id or intent.broker_order_id,
+            sent_at=event.sent_at or intent.sent_at,
+        )
 
     def get(self, client_order_id: str) -> OrderIntent | None:
         rows = self._select(order_intent.c.coid == client_order_id)

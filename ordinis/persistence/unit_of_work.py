@@ -9,13 +9,17 @@ Leaving the block without `commit`, by an error or by forgetting, rolls back.
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
-from ordinis.errors import LedgerDamaged, StoreUnavailable
+from ordinis.errors import AnotherWriter, LedgerDamaged, StoreUnavailable
 from ordinis.persistence import chain
 from ordinis.persistence.book import SqlBook
 from ordinis.persistence.control import SqlControl
@@ -51,6 +55,7 @@ class SqlLedger:
     def __init__(self, url: str, account: str) -> None:
         self.account = account
         self._engine = connect(url)
+        self._claim: IO[str] | Connection | None = None
         try:
             upgrade(self._engine, "ledger")
         except OperationalError as error:
@@ -68,5 +73,42 @@ class SqlLedger:
         except OperationalError as error:
             raise StoreUnavailable(shown(self._engine), str(error.orig)) from error
 
+    def claim(self) -> None:
+        """Become the ledger's one trading process until this process ends; readers and the kill switch need no claim.
+
+        The claim is an operating-system lock beside a SQLite file, or a session lock of PostgreSQL: a process that
+        died has lost it at once.
+
+        Raises:
+            AnotherWriter: another living process has it.
+        """
+        if self._engine.dialect.name == "sqlite":
+            if self._engine.url.database:
+                self._claim = _lock_file(Path(f"{self._engine.url.database}.lock"))
+            return
+        connection = self._engine.connect()
+        held = text("SELECT pg_try_advisory_lock(hashtext(:name))")
+        if not connection.execute(held, {"name": f"actor {self.account}"}).scalar():
+            connection.close()
+            raise AnotherWriter(f"another session of {shown(self._engine)}")
+        self._claim = connection
+
     def close(self) -> None:
+        if self._claim is not None:
+            self._claim.close()
         self._engine.dispose()
+
+
+def _lock_file(path: Path) -> IO[str]:
+    file = path.open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        holder = file.read().strip()
+        file.close()
+        raise AnotherWriter(f"process {holder}" if holder else str(path)) from error
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file

@@ -29,6 +29,7 @@ from ordinis.domain.orders import (
 )
 from ordinis.domain.portfolio import Movement, Valuation
 from ordinis.errors import (
+    AnotherWriter,
     ConfigurationError,
     IllegalTransition,
     LedgerConflict,
@@ -89,8 +90,17 @@ def an_intent(decision: Decision, symbol: str = "AAPL", attempt: int = 1) -> Ord
 
 
 def a_fill(intent: OrderIntent, number: int = 1, quantity: str = "1.5") -> Fill:
-    return Fill("sim", f"x{number}", intent.client_order_id, intent.symbol, intent.side, Decimal(quantity),
-                Decimal("60.130001"), Decimal("0.05"), NOW)
+    return Fill(
+        "sim",
+        f"x{number}",
+        intent.client_order_id,
+        intent.symbol,
+        intent.side,
+        Decimal(quantity),
+        Decimal("60.130001"),
+        Decimal("0.05"),
+        NOW,
+    )
 
 
 def event(key: str, **payload: str) -> OrderEvent:
@@ -311,6 +321,16 @@ def test_sqlite_keeps_what_it_committed(tmp_path: object) -> None:
             assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 5000
 
 
+def test_one_process_at_a_time_may_trade_on_a_ledger(ledger: SqlLedger, database_url: str) -> None:
+    ledger.claim()
+    second = SqlLedger(database_url, "sim")
+    with pytest.raises(AnotherWriter):
+        second.claim()
+    ledger.close()
+    second.claim()
+    second.close()
+
+
 @pytest.mark.parametrize("url", ["mysql://x", "nonsense", "oracle://x/y"])
 def test_other_databases_are_refused_by_name(url: str) -> None:
     with pytest.raises(ConfigurationError):
@@ -318,17 +338,27 @@ def test_other_databases_are_refused_by_name(url: str) -> None:
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(st.sampled_from(["AAPL", "KO"]), st.sampled_from(list(Side)),
-                          st.decimals("0.000001", "1000", places=6), st.decimals("0.001", "500", places=3),
-                          st.decimals("0", "9", places=2)), max_size=12))
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["AAPL", "KO"]),
+            st.sampled_from(list(Side)),
+            st.decimals("0.000001", "1000", places=6),
+            st.decimals("0.001", "500", places=3),
+            st.decimals("0", "9", places=2),
+        ),
+        max_size=12,
+    )
+)
 def test_cash_and_units_are_conserved_to_the_last_digit(
     trades: list[tuple[str, Side, Decimal, Decimal, Decimal]],
 ) -> None:
     ledger = SqlLedger("sqlite://", "sim")
     with ledger.begin() as unit:
         for number, (symbol, side, quantity, price, fee) in enumerate(trades):
-            unit.book.fill(Fill("sim", f"x{number}", None, symbol, side, quantity, price, fee, NOW),
-                           source="poll", received_at=NOW)
+            unit.book.fill(
+                Fill("sim", f"x{number}", None, symbol, side, quantity, price, fee, NOW), source="poll", received_at=NOW
+            )
         sign = {Side.BUY: 1, Side.SELL: -1}
         assert unit.book.cash() == sum((-sign[s] * q * p - f for _, s, q, p, f in trades), Decimal(0))
         for symbol in ("AAPL", "KO"):

@@ -1,0 +1,56 @@
+"""The tables of the records: what the flows did, and what they found.
+
+`job_run` says which job is done for which date, so a schedule that fires twice does the work once. `batch` and
+`quarantine` keep every batch that was checked and every row that was not believed, with the reasons. `attribution`
+keeps numbers by name, such as exposures, their t-values, and each symbol's part of the risk.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Date, Float, ForeignKey, Integer, MetaData, String, Table, Text
+
+from ordinis.persistence.engine import Instant
+
+record_metadata = MetaData()
+
+job_run = Table(
+    "job_run",
+    record_metadata,
+    Column("job", String, primary_key=True),
+    Column("logical_date", Date, primary_key=True),
+    Column("status", String, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("finished_at", Instant),
+    Column("detail", Text, nullable=False),
+)
+batch = Table(
+    "batch",
+    record_metadata,
+    Column("id", String(64), primary_key=True),
+    Column("contract", String, nullable=False),
+    Column("source", String, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("clean", Integer, nullable=False),
+    Column("rejected", Integer, nullable=False),
+    Column("reasons", Text, nullable=False),
+    Column("at", Instant, nullable=False, index=True),
+)
+quarantine = Table(
+    "quarantine",
+    record_metadata,
+    Column("batch_id", String(64), ForeignKey("batch.id"), primary_key=True),
+    Column("row_no", Integer, primary_key=True),
+    Column("symbol", String),
+    Column("session", Date),
+    Column("reasons", Text, nullable=False),
+    Column("payload", Text, nullable=False),
+)
+attribution = Table(
+    "attribution",
+    record_metadata,
+    Column("account", String, primary_key=True),
+    Column("session", Date, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("value", Float, nullable=False),
+)

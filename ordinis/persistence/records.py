@@ -1,0 +1,258 @@
+"""What the flows did, kept apart from the ledger: job runs, batches with their quarantine, attribution.
+
+Each method is a transaction of its own. Everything may be done again: a job that was killed starts anew, a batch
+that is known is not written twice, and a session's attribution replaces what an earlier run found.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, Engine, Row, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+
+from ordinis.errors import NotFound, StoreUnavailable
+from ordinis.persistence.engine import shown
+from ordinis.persistence.record_tables import attribution, batch, job_run, quarantine
+
+
+class JobStatus(StrEnum):
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class JobRun:
+    job: str
+    logical_date: date
+    """The session that the job is for, whenever it runs."""
+    status: JobStatus
+    started_at: datetime
+    finished_at: datetime | None
+    detail: str
+
+
+@dataclass(frozen=True)
+class BatchRecord:
+    id: str
+    contract: str
+    source: str
+    rows: int
+    clean: int
+    rejected: int
+    reasons: tuple[str, ...]
+    """Why the batch as a whole was rejected; empty when it was not."""
+    at: datetime
+
+
+@dataclass(frozen=True)
+class QuarantinedRow:
+    batch_id: str
+    row_no: int
+    symbol: str | None
+    session: date | None
+    reasons: tuple[str, ...]
+    payload: str
+    """The row as it came, as canonical text."""
+
+
+class RejectedRow(Protocol):
+    """A row that a contract rejected, as `data.contracts` tells it."""
+
+    @property
+    def row_no(self) -> int: ...
+    @property
+    def symbol(self) -> str | None: ...
+    @property
+    def session(self) -> date | None: ...
+    @property
+    def reasons(self) -> tuple[str, ...]: ...
+    @property
+    def payload(self) -> str: ...
+
+
+class Records:
+    """The records database; its tables exist."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def start_job(self, job: str, logical_date: date, at: datetime) -> bool:
+        """Note that a job begins; one that failed or was killed begins again.
+
+        Returns:
+            False when it is done already, or when another process begins it at this moment.
+        """
+        key = (job_run.c.job == job) & (job_run.c.logical_date == logical_date)
+        fresh = {"status": JobStatus.RUNNING, "started_at": at, "finished_at": None, "detail": ""}
+        try:
+            with self._begin() as connection:
+                found = connection.execute(select(job_run.c.status).where(key).with_for_update()).scalar()
+                if found is None:
+                    connection.execute(insert(job_run).values(job=job, logical_date=logical_date, **fresh))
+                elif found != JobStatus.DONE:
+                    connection.execute(update(job_run).where(key).values(fresh))
+        except IntegrityError:
+            return False
+        return found != JobStatus.DONE
+
+    def finish_job(
+        self, job: str, logical_date: date, at: datetime, status: JobStatus = JobStatus.DONE, detail: str = ""
+    ) -> None:
+        """Note how a job ended.
+
+        Raises:
+            NotFound: it was never started.
+        """
+        key = (job_run.c.job == job) & (job_run.c.logical_date == logical_date)
+        with self._begin() as connection:
+            done = connection.execute(update(job_run).where(key).values(status=status, finished_at=at, detail=detail))
+            if done.rowcount == 0:
+                raise NotFound("job run", f"{job} for {logical_date}", "start it first")
+
+    def job_runs(self, job: str | None = None) -> Sequence[JobRun]:
+        """The latest date first."""
+        query = select(job_run).order_by(job_run.c.logical_date.desc(), job_run.c.job)
+        if job is not None:
+            query = query.where(job_run.c.job == job)
+        return [
+            JobRun(row.job, row.logical_date, JobStatus(row.status), row.started_at, row.finished_at, row.detail)
+            for row in self._rows(query)
+        ]
+
+    def job_done(self, job: str, logical_date: date) -> bool:
+        query = select(job_run.c.status).where(job_run.c.job == job, job_run.c.logical_date == logical_date)
+        return [row.status for row in self._rows(query)] == [JobStatus.DONE]
+
+    def add_batch(
+        self,
+        batch_id: str,
+        *,
+        contract: str,
+        source: str,
+        rows: int,
+        rejected: Sequence[RejectedRow],
+        reasons: Sequence[str],
+        at: datetime,
+    ) -> bool:
+        """Keep what a contract said of a batch; False when the batch is known already."""
+        record = {
+            "id": batch_id,
+            "contract": contract,
+            "source": source,
+            "rows": rows,
+            "clean": rows - len(rejected),
+            "rejected": len(rejected),
+            "reasons": _text(reasons),
+            "at": at,
+        }
+        lines = [
+            {
+                "batch_id": batch_id,
+                "row_no": row.row_no,
+                "symbol": row.symbol,
+                "session": row.session,
+                "reasons": _text(row.reasons),
+                "payload": row.payload,
+            }
+            for row in rejected
+        ]
+        try:
+            with self._begin() as connection:
+                if connection.execute(select(batch.c.id).where(batch.c.id == batch_id)).scalar():
+                    return False
+                connection.execute(insert(batch), record)
+                if lines:
+                    connection.execute(insert(quarantine), lines)
+        except IntegrityError:
+            # Another process wrote the same batch at this moment: its id is made from its content.
+            if self._rows(select(batch.c.id).where(batch.c.id == batch_id)):
+                return False
+            raise
+        return True
+
+    def batches(self) -> Sequence[BatchRecord]:
+        """The latest first."""
+        return [_batch(row) for row in self._rows(select(batch).order_by(batch.c.at.desc(), batch.c.id))]
+
+    def quarantined(self, batch_id: str) -> Sequence[QuarantinedRow]:
+        """Rows of one batch that were not believed, in the order of the batch.
+
+        Raises:
+            NotFound: there is no such batch.
+        """
+        query = select(quarantine).where(quarantine.c.batch_id == batch_id).order_by(quarantine.c.row_no)
+        found = [
+            QuarantinedRow(
+                row.batch_id, row.row_no, row.symbol, row.session, tuple(json.loads(row.reasons)), row.payload
+            )
+            for row in self._rows(query)
+        ]
+        if not found and not self._rows(select(batch.c.id).where(batch.c.id == batch_id)):
+            raise NotFound("batch", batch_id, "`ordinis data quarantine` lists them")
+        return found
+
+    def save_attribution(self, account: str, session: date, kind: str, values: Mapping[str, float]) -> None:
+        """Keep a session's numbers of one kind; they replace those that an earlier run kept.
+
+        Raises:
+            ValueError: a number is not finite: what is not known is left out.
+        """
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise ValueError(f"attribution {kind} {name} of {session} is {value}: leave out what is not known")
+        table = attribution.c
+        lines = [
+            {"account": account, "session": session, "kind": kind, "name": name, "value": float(value)}
+            for name, value in values.items()
+        ]
+        with self._begin() as connection:
+            connection.execute(
+                delete(attribution).where(table.account == account, table.session == session, table.kind == kind)
+            )
+            if lines:
+                connection.execute(insert(attribution), lines)
+
+    def attribution(
+        self, account: str, kind: str, first: date | None = None, last: date | None = None
+    ) -> dict[date, dict[str, float]]:
+        """Numbers of one kind by session, oldest first, and name."""
+        table = attribution.c
+        query = select(attribution).where(table.account == account, table.kind == kind)
+        if first is not None:
+            query = query.where(table.session >= first)
+        if last is not None:
+            query = query.where(table.session <= last)
+        found: dict[date, dict[str, float]] = {}
+        for row in self._rows(query.order_by(table.session, table.name)):
+            found.setdefault(row.session, {})[row.name] = row.value
+        return found
+
+    def _rows(self, query: Any) -> Sequence[Row[Any]]:
+        with self._begin(write=False) as connection:
+            return connection.execute(query).all()
+
+    @contextmanager
+    def _begin(self, *, write: bool = True) -> Iterator[Connection]:
+        try:
+            with self._engine.connect().execution_options(read_only=not write) as connection, connection.begin():
+                yield connection
+        except (OperationalError, ProgrammingError) as error:
+            raise StoreUnavailable(shown(self._engine), str(error.orig)) from error
+
+
+def _batch(row: Row[Any]) -> BatchRecord:
+    reasons = tuple(json.loads(row.reasons))
+    return BatchRecord(row.id, row.contract, row.source, row.rows, row.clean, row.rejected, reasons, row.at)
+
+
+def _text(reasons: Sequence[str]) -> str:
+    return json.dumps(list(reasons), ensure_ascii=False)
