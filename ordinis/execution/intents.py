@@ -102,6 +102,8 @@ class OrderEngine:
 
     def book(self, fills: Sequence[Fill], *, source: str) -> int:
         """Book fills that are new, and move their orders; one transaction for all."""
+        if not fills:
+            return 0
         now = self.clock.now()
         with self.ledger.begin() as unit:
             booked = [fill for fill in fills if unit.book.fill(fill, source=source, received_at=now)]

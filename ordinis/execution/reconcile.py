@@ -55,9 +55,10 @@ def reconcile(engine: OrderEngine) -> Reconciliation:
     since = EPOCH if watermark is None else watermark - OVERLAP
     started = clock.now()
     deposits = known(broker.movements(since), "movements")
-    with ledger.begin() as unit:
-        moved = sum(unit.book.movement(movement) for movement in deposits)
-        if moved:
+    moved = 0
+    if deposits:
+        with ledger.begin() as unit:
+            moved = sum(unit.book.movement(movement) for movement in deposits)
             unit.commit()
     # Orders first: a fill then finds its order acknowledged, with the broker's own id.
     for intent in live:

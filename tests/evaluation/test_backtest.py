@@ -1,0 +1,123 @@
+"""The back-test is the trading cycle: limits hold in it, breakers act in it, and the future does not reach it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ordinis import bootstrap
+from ordinis.domain.decisions import Allocation, Source
+from ordinis.domain.portfolio import PortfolioSnapshot
+from ordinis.errors import AllocationUnavailable, DataUnavailable
+from ordinis.evaluation.backtest import Backtest, Market, backtest
+from ordinis.ports import Allocator, MarketView, PriceHistory
+from ordinis.settings import Settings
+
+SETTINGS = Settings()
+RULES = bootstrap.rulebook(SETTINGS)
+FIRST, LAST = date(2020, 2, 3), date(2020, 4, 30)
+
+
+def run(
+    allocator: str | Allocator = "minimum-variance",
+    history: Callable[[PriceHistory], PriceHistory] = lambda h: h,
+    first: date = FIRST,
+    last: date = LAST,
+    profile: str = "standard",
+) -> Backtest:
+    chosen = Settings(profile=profile)
+    market, rules = bootstrap.sample_market(chosen), bootstrap.rulebook(chosen)
+    market = Market(history(market.history), market.instruments, market.calendar)
+    asked = bootstrap.allocator(allocator, rules.limits) if isinstance(allocator, str) else allocator
+    fallback = bootstrap.allocator("inverse-volatility", rules.limits)
+    return backtest(market, asked, fallback, rules, bootstrap.costs(chosen), first=first, last=last)
+
+
+@pytest.fixture(scope="module")
+def crash_of_2020() -> Backtest:
+    return run()
+
+
+def test_the_ledger_verifies_and_its_valuations_follow_from_fills(crash_of_2020: Backtest) -> None:
+    with crash_of_2020.ledger.begin(write=False) as unit:
+        unit.verify()
+        valuations, fills = unit.book.valuations(), unit.book.fills()
+        cash = Decimal(1_000_000) + sum((fill.cash for fill in fills), Decimal(0))
+    assert valuations[-1].cash == cash
+    assert valuations[-1].equity == valuations[-1].cash + valuations[-1].gross
+    assert len(valuations) == len(crash_of_2020.sessions) == 62
+
+
+def test_bought_weights_stay_under_the_limits(crash_of_2020: Backtest) -> None:
+    with crash_of_2020.ledger.begin(write=False) as unit:
+        decisions = unit.decisions.all()
+        valuations = unit.book.valuations()
+    for decision in decisions:
+        assert max(decision.weights.values(), default=0.0) <= 0.22
+    for row in valuations:
+        assert row.gross <= Decimal("0.93") * row.equity
+        assert row.cash > 0
+
+
+def test_the_drawdown_curve_takes_risk_off_in_a_crash(crash_of_2020: Backtest) -> None:
+    with crash_of_2020.ledger.begin(write=False) as unit:
+        cut = [
+            (decision.as_of.date(), verdict)
+            for decision in unit.decisions.all()
+            for verdict in unit.decisions.verdicts(decision.id)
+            if verdict.rule == "drawdown curve" and not verdict.passed
+        ]
+    assert cut
+    assert all(verdict.value > 0.10 for _, verdict in cut)
+    drawdowns = 1 - crash_of_2020.equity / np.maximum.accumulate(crash_of_2020.equity)
+    assert drawdowns.max() < 0.20
+
+
+class Silent:
+    """An allocation service that answers nobody."""
+
+    name, version = "silent", "1"
+
+    def allocate(self, view: MarketView, portfolio: PortfolioSnapshot) -> Allocation:
+        raise AllocationUnavailable("http://127.0.0.1:8000", "timed out after 2 s")
+
+
+def test_the_baseline_answers_when_the_allocator_does_not_and_the_decision_says_so() -> None:
+    result = run(Silent(), last=date(2020, 2, 14))
+    with result.ledger.begin(write=False) as unit:
+        decisions = unit.decisions.all()
+        assert {decision.source for decision in decisions} == {Source.BASELINE}
+        assert all("baseline: allocation-unavailable" in decision.reason for decision in decisions)
+        assert all(decision.model_sha.startswith("inverse_volatility@") for decision in decisions)
+        assert unit.book.fills()
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["minimum-variance", "mean-cvar", "managed-inverse-volatility"]))
+def test_shuffling_every_row_after_a_date_changes_no_decision_before_it(seed: int, allocator: str) -> None:
+    cut = date(2020, 3, 13)
+
+    def shuffled(history: PriceHistory) -> PriceHistory:
+        after = np.array([session > cut for session in history.sessions])
+        closes = history.closes.copy()
+        closes[after] = np.random.default_rng(seed).permutation(closes[after])
+        return PriceHistory(history.symbols, history.sessions, closes)
+
+    first, last = date(2020, 3, 2), date(2020, 3, 20)
+    texts = []
+    for change in (lambda h: h, shuffled):
+        with run(allocator, change, first, last).ledger.begin(write=False) as unit:
+            texts.append([d for d in unit.decisions.all() if d.as_of.date() <= cut])
+    assert texts[0] == texts[1]
+    assert len(texts[0]) == 10
+
+
+def test_a_stretch_without_a_past_is_refused() -> None:
+    with pytest.raises(DataUnavailable, match="sessions before and from 1990-01-02"):
+        run(first=date(1990, 1, 2), last=date(1990, 2, 1))
