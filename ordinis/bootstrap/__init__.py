@@ -1,0 +1,60 @@
+"""Where concrete things are joined: settings in, stations out.
+
+Every import of something concrete stands inside the function that needs it, so that a process loads what it uses and
+nothing else: the command line's help loads no numerics, the execution actor neither Ray, Prefect nor torch.
+"""
+
+from ordinis.bootstrap.deciding import ALLOCATORS, advisor, allocator, costs, rulebook
+from ordinis.bootstrap.market import (
+    bar_store,
+    history,
+    instruments,
+    records,
+    sample_market,
+    sectors,
+    source,
+    universe,
+    venue_history,
+)
+from ordinis.bootstrap.process import logging_to, token
+from ordinis.bootstrap.repeating import answering, recompute, replay_ledger
+from ordinis.bootstrap.trading import (
+    actor,
+    broker,
+    broker_for_control,
+    ledger,
+    reconcile_now,
+    simulated_broker,
+    venue,
+    venue_time,
+)
+
+__all__ = [
+    "ALLOCATORS",
+    "actor",
+    "advisor",
+    "allocator",
+    "answering",
+    "bar_store",
+    "broker",
+    "broker_for_control",
+    "costs",
+    "history",
+    "instruments",
+    "ledger",
+    "logging_to",
+    "recompute",
+    "reconcile_now",
+    "records",
+    "replay_ledger",
+    "rulebook",
+    "sample_market",
+    "sectors",
+    "simulated_broker",
+    "source",
+    "token",
+    "universe",
+    "venue",
+    "venue_history",
+    "venue_time",
+]

@@ -1,0 +1,106 @@
+"""Who decides, and under which limits."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ordinis.bootstrap.market import bar_store, history, sectors, universe
+from ordinis.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from ordinis.domain.limits import Limits
+    from ordinis.governance.rulebook import Rulebook
+    from ordinis.ports import Allocator, CostModel
+    from ordinis.serving.advisor import Advisor
+    from ordinis.settings import Settings
+
+
+def rulebook(settings: Settings) -> Rulebook:
+    from ordinis.governance.rulebook import load_rulebook
+
+    return load_rulebook(settings.profile, sectors(settings), settings.rulebook)
+
+
+def costs(settings: Settings) -> CostModel:
+    from ordinis.costs.models import ProportionalCost, SquareRootCost
+
+    return ProportionalCost() if settings.profile == "research" else SquareRootCost()
+
+
+ALLOCATORS = (
+    "equal-weight",
+    "inverse-volatility",
+    "minimum-variance",
+    "mean-cvar",
+    "managed-inverse-volatility",
+    "managed-minimum-variance",
+)
+
+
+def allocator(name: str, limits: Limits) -> Allocator:
+    """An allocator by its name, or `path/to/file.py:ClassName` for one of your own.
+
+    Raises:
+        ConfigurationError: there is no such name, file or class.
+    """
+    from ordinis.allocation.exposure import ExposureControl
+    from ordinis.allocation.naive import EqualWeight, InverseVolatility
+    from ordinis.allocation.optimal import MeanCVaR, MinimumVariance
+
+    match name:
+        case "equal-weight":
+            return EqualWeight(limits)
+        case "inverse-volatility":
+            return InverseVolatility(limits)
+        case "minimum-variance":
+            return MinimumVariance(limits)
+        case "mean-cvar":
+            return MeanCVaR(limits)
+        case "managed-inverse-volatility":
+            return ExposureControl(InverseVolatility(limits), limits, target_volatility=0.12, half_life=10)
+        case "managed-minimum-variance":
+            return ExposureControl(MinimumVariance(limits), limits, target_volatility=0.10, half_life=20)
+    if ":" in name:
+        return _own_allocator(name, limits)
+    raise ConfigurationError("allocator", f"{name!r} is not {', '.join(ALLOCATORS)} or path/to/file.py:ClassName")
+
+
+def _own_allocator(name: str, limits: Limits) -> Allocator:
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    path, _, class_name = name.rpartition(":")
+    spec = spec_from_file_location(Path(path).stem, path)
+    if spec is None or spec.loader is None or not Path(path).is_file():
+        raise ConfigurationError("allocator", f"there is no Python file {path!r}")
+    module = module_from_spec(spec)
+    # Dataclasses look their own module up by name.
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    made = getattr(module, class_name, None)
+    if made is None:
+        raise ConfigurationError("allocator", f"{path} has no class {class_name!r}")
+    own: Allocator = made(limits)
+    return own
+
+
+def advisor(settings: Settings) -> Advisor:
+    """What the allocation service asks: the configured allocator on the bar store."""
+    from ordinis.clock import trading_calendar
+    from ordinis.serving.advisor import Advisor
+
+    calendar, store, symbols = trading_calendar(), bar_store(settings), universe(settings)
+
+    def latest() -> datetime:
+        """A replayed market has no now of its own: the closing window of the session after the last one stored."""
+        return calendar.trading_instant(calendar.next_session(store.last_session(symbols)))
+
+    return Advisor(
+        allocator=allocator(settings.allocator, rulebook(settings).limits),
+        history=lambda as_of, session: history(settings, as_of, session),
+        calendar=calendar,
+        symbols=symbols,
+        now=latest,
+    )

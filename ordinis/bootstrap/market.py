@@ -1,0 +1,87 @@
+"""Where market data come from and go to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ordinis.data.bar_store import BarStore
+    from ordinis.domain.instruments import Instrument
+    from ordinis.evaluation.backtest import Market
+    from ordinis.persistence.records import Records
+    from ordinis.ports import DataSource, PriceHistory
+    from ordinis.settings import Settings
+
+
+def source(settings: Settings) -> DataSource:
+    from ordinis.data.sample import SampleSource
+
+    return SampleSource()
+
+
+def instruments(settings: Settings) -> Mapping[str, Instrument]:
+    from ordinis.data.reference import SAMPLE_INSTRUMENTS, load_instruments
+
+    return load_instruments(SAMPLE_INSTRUMENTS)
+
+
+def universe(settings: Settings) -> tuple[str, ...]:
+    """What the book may hold: the tradable equities of the reference file."""
+    from ordinis.domain.instruments import AssetClass
+
+    return tuple(
+        symbol
+        for symbol, instrument in sorted(instruments(settings).items())
+        if instrument.tradable and instrument.asset_class is AssetClass.EQUITY
+    )
+
+
+def sectors(settings: Settings) -> Mapping[str, str]:
+    known = instruments(settings)
+    return {symbol: known[symbol].sector for symbol in universe(settings)}
+
+
+def bar_store(settings: Settings) -> BarStore:
+    from ordinis.clock import trading_calendar
+    from ordinis.data.bar_store import BarStore
+
+    return BarStore(settings.lake_path, trading_calendar())
+
+
+def records(settings: Settings) -> Records:
+    from ordinis.persistence.engine import connect
+    from ordinis.persistence.records import Records
+    from ordinis.persistence.schema import upgrade
+
+    engine = connect(settings.records_url)
+    upgrade(engine, "records")
+    return Records(engine)
+
+
+def history(settings: Settings, as_of: datetime, session: date) -> PriceHistory:
+    """The universe's sessions before `session`, as they were known at `as_of`, as far as a view looks back."""
+    from ordinis.clock import trading_calendar
+    from ordinis.features.view import VIEW_SESSIONS
+
+    calendar = trading_calendar()
+    last = calendar.previous_session(session)
+    covered = calendar.between(calendar.sessions[0], last)
+    first = covered[-VIEW_SESSIONS] if len(covered) >= VIEW_SESSIONS else covered[0]
+    return bar_store(settings).history(universe(settings), first, last, as_of)
+
+
+def sample_market(settings: Settings) -> Market:
+    """The whole sample as a market to trade on, straight from its source."""
+    from ordinis.clock import trading_calendar
+    from ordinis.evaluation.backtest import Market
+
+    return Market(venue_history(settings), dict(instruments(settings)), trading_calendar())
+
+
+def venue_history(settings: Settings) -> PriceHistory:
+    """What the simulated venue knows: every close of the universe that the sample has."""
+    from ordinis.data.sample import SampleSource
+
+    return SampleSource().prices(universe(settings))

@@ -1,0 +1,80 @@
+"""Stored decisions made again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import date
+from typing import TYPE_CHECKING
+
+from ordinis.bootstrap.deciding import allocator, costs, rulebook
+from ordinis.bootstrap.market import bar_store, history, instruments, universe
+from ordinis.bootstrap.trading import _assembled, ledger, simulated_broker
+
+if TYPE_CHECKING:
+    from ordinis.domain.decisions import Decision, Source
+    from ordinis.execution.replay import Recomputed
+    from ordinis.ports import Allocator
+    from ordinis.settings import Settings
+
+
+def answering(settings: Settings) -> Mapping[Source, Allocator]:
+    """Who answers to which source of a decision."""
+    from ordinis.domain.decisions import Source
+
+    limits = rulebook(settings).limits
+    return {
+        Source.MODEL: allocator(settings.allocator, limits),
+        Source.BASELINE: allocator(settings.baseline, limits),
+    }
+
+
+def recompute(settings: Settings, decision: str) -> Recomputed:
+    """Make one stored decision again; ReplayDiffers says what is not as it was."""
+    from ordinis.clock import trading_calendar
+    from ordinis.execution.decide import Desk
+    from ordinis.execution.rebalance import Planner
+    from ordinis.execution.replay import replay_decision
+
+    rules = rulebook(settings)
+    planner = Planner(instruments(settings), rules.trading, costs(settings), rules.limits.cash_buffer)
+    return replay_decision(
+        decision,
+        ledger(settings),
+        Desk(rules, planner, trading_calendar()),
+        answering(settings),
+        lambda as_of, session: history(settings, as_of, session),
+    )
+
+
+def replay_ledger(settings: Settings, on_decision: Callable[[Decision], None] = lambda decision: None) -> str:
+    """Repeat the whole ledger at a fresh venue; its canonical text, which is the same to the byte."""
+    from ordinis.clock import ReplayClock, trading_calendar
+    from ordinis.domain.market import SessionClosed
+    from ordinis.execution.replay import replay_ledger as repeat
+    from ordinis.persistence.unit_of_work import SqlLedger
+
+    calendar = trading_calendar()
+    clock = ReplayClock(calendar.opens(settings.replay_first))
+    answers = answering(settings)
+    fresh = _assembled(
+        settings.model_copy(update={"home": settings.home / "replay"}),
+        clock,
+        SqlLedger("sqlite://", settings.account),
+        simulated_broker(settings, clock, ":memory:"),
+        next(iter(answers.values())),
+        None,
+    )
+    symbols, store = universe(settings), bar_store(settings)
+
+    def closes(session: date) -> SessionClosed:
+        return SessionClosed(session, calendar.closes(session), store.bars(symbols, session, calendar.closes(session)))
+
+    return repeat(
+        ledger(settings),
+        fresh,
+        clock,
+        answers,
+        lambda as_of, session: history(settings, as_of, session),
+        closes,
+        on_decision,
+    )

@@ -1,0 +1,142 @@
+"""The ledger, the broker and the execution actor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from ordinis.bootstrap.deciding import allocator, costs, rulebook
+from ordinis.bootstrap.market import history, instruments, universe, venue_history
+from ordinis.bootstrap.process import token
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from ordinis.brokers.simulated import SimulatedBroker
+    from ordinis.clock import ReplayClock
+    from ordinis.execution.actor import Actor
+    from ordinis.execution.killpoints import KillHook
+    from ordinis.persistence.unit_of_work import SqlLedger
+    from ordinis.ports import Allocator, Broker, Clock, Ledger, PriceHistory
+    from ordinis.settings import Settings
+
+
+def ledger(settings: Settings) -> SqlLedger:
+    from ordinis.persistence.unit_of_work import SqlLedger
+
+    return SqlLedger(settings.ledger_url, settings.account)
+
+
+def simulated_broker(settings: Settings, clock: Clock, book: str = "") -> SimulatedBroker:
+    """The venue in this process, with its book in a file of its own, or at `book`."""
+    from ordinis.brokers.book import VenueBook
+    from ordinis.brokers.simulated import SimulatedBroker
+    from ordinis.brokers.tape import PriceTape
+    from ordinis.clock import trading_calendar
+
+    calendar = trading_calendar()
+    venue_book = VenueBook(book or settings.home.absolute() / "venue.db", settings.account)
+    tape = PriceTape(venue_history(settings))
+    broker = SimulatedBroker(venue_book, tape, instruments(settings), costs(settings), clock, calendar)
+    broker.open_account(settings.opening_cash, calendar.opens(settings.replay_first))
+    return broker
+
+
+def venue(settings: Settings, on_committed: Callable[[], None] = lambda: None) -> FastAPI:
+    """The simulated venue as an application; its time is the latest that it was told."""
+    from ordinis.brokers.venue import create_venue
+    from ordinis.clock import ReplayClock
+
+    clock = ReplayClock(datetime(1990, 1, 1, tzinfo=UTC))
+    return create_venue(simulated_broker(settings, clock), clock, on_committed)
+
+
+def venue_time(settings: Settings) -> datetime | None:
+    """How far the replayed market has come at the venue, when the venue is a program of its own."""
+    if settings.broker != "venue":
+        return None
+    from ordinis.brokers.venue_client import market_time
+
+    return market_time(settings.venue_url)
+
+
+def broker(settings: Settings, clock: Clock) -> Broker:
+    if settings.broker == "simulated":
+        return simulated_broker(settings, clock)
+    from ordinis.brokers.venue_client import VenueClient
+
+    return VenueClient(settings.venue_url, clock)
+
+
+def broker_for_control(settings: Settings) -> Broker:
+    """The broker as the kill switch sees it: at the time the market is at, wherever that is."""
+    return broker(settings, _market_clock(settings))
+
+
+def reconcile_now(settings: Settings) -> str:
+    """Compare ledger and broker without trading; the text says what was put right."""
+    from ordinis.execution.reconcile import reconcile
+
+    clock = _market_clock(settings)
+    found = reconcile(actor(settings, clock, remote=False).engine)
+    return f"ledger and broker agree; {found.fills} fills and {found.movements} movements were missing"
+
+
+def _market_clock(settings: Settings) -> ReplayClock:
+    from ordinis.clock import trading_calendar
+    from ordinis.execution.replaying import resume_session, start_clock
+
+    calendar = trading_calendar()
+    first = resume_session(ledger(settings), calendar, settings.replay_first)
+    return start_clock(calendar, first, venue_time(settings))
+
+
+def actor(settings: Settings, clock: Clock, *, remote: bool = True, kill_point: KillHook | None = None) -> Actor:
+    """The execution actor; it asks the allocation service over HTTP, or with `remote=False` an allocator of its own."""
+    from ordinis.allocation.remote import RemoteAllocator
+    from ordinis.clock import trading_calendar
+
+    calendar = trading_calendar()
+    asked: Allocator = (
+        RemoteAllocator(settings.serve_url, token(settings), rulebook(settings).limits, settings.request_timeout)
+        if remote
+        else allocator(settings.allocator, rulebook(settings).limits)
+    )
+    past = history(settings, clock.now(), calendar.session_of(clock.now()))
+    return _assembled(settings, clock, ledger(settings), broker(settings, clock), asked, past, kill_point)
+
+
+def _assembled(
+    settings: Settings,
+    clock: Clock,
+    book: Ledger,
+    door: Broker,
+    asked: Allocator,
+    past: PriceHistory | None,
+    kill_point: KillHook | None = None,
+) -> Actor:
+    from ordinis.clock import trading_calendar
+    from ordinis.data.live_window import LiveWindow
+    from ordinis.execution.actor import assemble
+    from ordinis.execution.killpoints import survive
+
+    rules, symbols = rulebook(settings), universe(settings)
+    window = LiveWindow(symbols, trading_calendar())
+    if past is not None:
+        window.seed(past)
+    return assemble(
+        ledger=book,
+        broker=door,
+        clock=clock,
+        calendar=trading_calendar(),
+        instruments=instruments(settings),
+        rulebook=rules,
+        costs=costs(settings),
+        allocator=asked,
+        baseline=allocator(settings.baseline, rules.limits),
+        window=window,
+        symbols=symbols,
+        kill_flag=settings.kill_flag,
+        kill_point=kill_point or survive,
+    )

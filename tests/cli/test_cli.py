@@ -1,0 +1,139 @@
+"""The command line as a person or a script meets it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = ("torch", "ray", "prefect")
+
+
+def run(*arguments: str, home: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "ORDINIS_HOME": str(home), "ORDINIS_PROJECT": str(ROOT), "COLUMNS": "160"}
+    environment |= {f"ORDINIS_{name.upper()}": value for name, value in settings.items()}
+    command = [sys.executable, "-m", "ordinis", *arguments]
+    return subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True, check=False, timeout=120)
+
+
+def loaded(code: str, home: Path) -> set[str]:
+    """Which of the heavy libraries a process has loaded after `code`."""
+    script = f"{code}\nimport sys, json\nprint(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))"
+    environment = {**os.environ, "ORDINIS_HOME": str(home), "ORDINIS_PROJECT": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True, timeout=120
+    )
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_help_names_the_commands_and_loads_nothing_heavy(tmp_path: Path) -> None:
+    shown = run("--help", home=tmp_path)
+    assert shown.returncode == 0
+    for command in ("demo", "up", "down", "status", "flow", "data", "backtest", "trade", "limits", "replay", "kill"):
+        assert command in shown.stdout
+    code = """
+import sys
+sys.argv = ["ordinis", "--help"]
+from ordinis.cli import main
+try:
+    main()
+except SystemExit:
+    pass
+assert "numpy" not in sys.modules and "pandas" not in sys.modules
+"""
+    assert loaded(code, tmp_path) == set()
+
+
+def test_the_actor_loads_neither_ray_prefect_nor_torch(tmp_path: Path) -> None:
+    ready = run("data", "ingest", "--first", "2016-01-04", "--last", "2019-01-10", home=tmp_path)
+    assert ready.returncode == 0, ready.stderr
+    code = """
+import sys
+sys.argv = ["ordinis", "trade", "--local", "--sessions", "3"]
+import os
+os.environ["ORDINIS_REPLAY_SECONDS"] = "0"
+from ordinis.cli import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end
+"""
+    assert loaded(code, tmp_path) == set()
+    replayed = run("replay", home=tmp_path)
+    assert replayed.returncode == 0, replayed.stderr
+    assert "3 decisions recomputed and traded again" in replayed.stdout
+
+
+def test_limits_come_as_a_table_or_as_json(tmp_path: Path) -> None:
+    assert "rulebook.yaml, profile standard" in run("limits", home=tmp_path).stdout
+    rows = json.loads(run("limits", "--json", home=tmp_path).stdout)
+    assert {"limit": "limits.position_cap", "value": "0.2", "source": "rulebook.yaml, profile standard"} in rows
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "code", "message"),
+    [
+        (("limits",), {"profile": "yolo"}, 2, "no profile 'yolo'; it has configurations, research, standard"),
+        (("limits",), {"replay_seconds": "soon"}, 2, "ORDINIS_REPLAY_SECONDS: Input should be a valid number"),
+        (("limits",), {"ledger_database": "x", "profile": "nope"}, 2, "no profile"),
+        (("backtest", "--allocator", "mine"), {}, 2, "'mine' is not equal-weight, inverse-volatility"),
+        (("backtest", "--allocator", "mine.py:X"), {}, 2, "there is no Python file 'mine.py'"),
+        (("backtest", "--first", "1980-01-02"), {}, 3, "sessions before and from 1980-01-02"),
+        (("trade", "--local"), {"ledger_database": "mysql://x/y"}, 2, "mysql"),
+        (("trade", "--local"), {}, 3, "ordinis data ingest"),
+        (("data", "ingest", "--file", "none.csv"), {}, 3, "none.csv has no bars"),
+        (("data", "quarantine", "abc"), {}, 8, "no batch 'abc'"),
+        (("replay", "abc"), {}, 8, "no decision 'abc'"),
+    ],
+)
+def test_an_error_is_one_line_with_an_exit_code_that_means_something(
+    tmp_path: Path, arguments: tuple[str, ...], settings: dict[str, str], code: int, message: str
+) -> None:
+    done = run(*arguments, home=tmp_path, **settings)
+    assert message in done.stderr
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_kill_works_with_nothing_else_running_and_resume_reconciles_first(tmp_path: Path) -> None:
+    stopped = run("kill", "--reason", "drill", home=tmp_path)
+    assert stopped.returncode == 0, stopped.stderr
+    assert (tmp_path / "KILLED-sim").read_text().endswith("drill\n")
+    for step in ("kill flag", "control row", "cancel all orders", "suspend trading"):
+        assert step in stopped.stdout
+    run("data", "ingest", "--first", "2016-01-04", "--last", "2019-01-10", home=tmp_path)
+    idle = run("trade", "--local", "--sessions", "2", home=tmp_path, replay_seconds="0")
+    assert "not trading" in idle.stderr
+    resumed = run("resume", "--reason", "drill over", home=tmp_path)
+    assert resumed.returncode == 0, resumed.stdout
+    assert "ledger and broker agree" in resumed.stdout
+    assert not (tmp_path / "KILLED-sim").exists()
+    traded = run("trade", "--local", "--sessions", "1", home=tmp_path, replay_seconds="0")
+    assert "Traded sessions 2019-01-04 to 2019-01-04" in traded.stdout
+
+
+def test_a_kill_that_cannot_reach_the_venue_says_so_and_fails(tmp_path: Path) -> None:
+    done = run("kill", "--reason", "drill", home=tmp_path, broker="venue", venue_port="9")
+    assert done.returncode == 1
+    assert "FAILED" in done.stdout
+    assert (tmp_path / "KILLED-sim").exists()
+
+
+def test_a_damaged_file_goes_to_quarantine_row_by_row(tmp_path: Path) -> None:
+    file = tmp_path / "bars.csv"
+    file.write_text(
+        "symbol,session,open,high,low,close,volume\n"
+        "KO,2019-01-02,,,,43.1,\nKO,2019-01-03,,,,-42.8,\nKO,2019-01-05,,,,43.3,\n"
+    )
+    done = run("data", "ingest", "--file", str(file), home=tmp_path)
+    assert "3 rows, 1 clean, 1 new, 2 in quarantine" in done.stdout, done.stderr
+    batch = done.stdout.split()[1].rstrip(":")
+    rows = json.loads(run("data", "quarantine", batch, "--json", home=tmp_path).stdout)
+    assert [row["row"] for row in rows] == [2, 3]
+    again = run("data", "ingest", "--file", str(file), home=tmp_path)
+    assert "1 clean, 0 new, 2 in quarantine" in again.stdout
