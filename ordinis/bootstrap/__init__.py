@@ -6,6 +6,7 @@ nothing else: the command line's help loads no numerics, the execution actor nei
 
 from ordinis.bootstrap.deciding import ALLOCATORS, advisor, allocator, costs, rulebook
 from ordinis.bootstrap.market import (
+    backfill,
     bar_store,
     history,
     instruments,
@@ -18,6 +19,7 @@ from ordinis.bootstrap.market import (
 )
 from ordinis.bootstrap.process import logging_to, token
 from ordinis.bootstrap.repeating import answering, recompute, replay_ledger
+from ordinis.bootstrap.reporting import backtest_report, report
 from ordinis.bootstrap.trading import (
     actor,
     broker,
@@ -35,6 +37,8 @@ __all__ = [
     "advisor",
     "allocator",
     "answering",
+    "backfill",
+    "backtest_report",
     "bar_store",
     "broker",
     "broker_for_control",
@@ -47,6 +51,7 @@ __all__ = [
     "reconcile_now",
     "records",
     "replay_ledger",
+    "report",
     "rulebook",
     "sample_market",
     "sectors",

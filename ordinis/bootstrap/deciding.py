@@ -94,8 +94,8 @@ def advisor(settings: Settings) -> Advisor:
     calendar, store, symbols = trading_calendar(), bar_store(settings), universe(settings)
 
     def latest() -> datetime:
-        """A replayed market has no now of its own: the closing window of the session after the last one stored."""
-        return calendar.trading_instant(calendar.next_session(store.last_session(symbols)))
+        """A replayed market has no now of its own: the closing window of the session after the last stored one."""
+        return calendar.trading_instant(calendar.next_session(store.complete_through(symbols)))
 
     return Advisor(
         allocator=allocator(settings.allocator, rulebook(settings).limits),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ordinis.data.bar_store import BarStore
+    from ordinis.data.ingest import IngestReport
     from ordinis.domain.instruments import Instrument
     from ordinis.evaluation.backtest import Market
     from ordinis.persistence.records import Records
@@ -70,6 +71,30 @@ def history(settings: Settings, as_of: datetime, session: date) -> PriceHistory:
     covered = calendar.between(calendar.sessions[0], last)
     first = covered[-VIEW_SESSIONS] if len(covered) >= VIEW_SESSIONS else covered[0]
     return bar_store(settings).history(universe(settings), first, last, as_of)
+
+
+def backfill(settings: Settings, last: date, first: date | None = None) -> IngestReport:
+    """Bring in every instrument's bars through their contract, up to `last`.
+
+    Args:
+        first: the earliest session; when None, as far back as a view of the first replayed session looks.
+    """
+    from ordinis.clock import SystemClock, trading_calendar
+    from ordinis.data.ingest import ingest
+    from ordinis.features.view import VIEW_SESSIONS
+
+    first = first or trading_calendar().back(settings.replay_first, VIEW_SESSIONS)
+    return ingest(
+        source(settings),
+        bar_store(settings),
+        records(settings),
+        settings.contracts,
+        sorted(instruments(settings)),
+        first,
+        last,
+        SystemClock(),
+        instruments(settings),
+    )
 
 
 def sample_market(settings: Settings) -> Market:

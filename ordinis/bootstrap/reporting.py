@@ -1,0 +1,103 @@
+"""The report of a running book, and of a back-test."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ordinis.bootstrap.deciding import allocator, costs, rulebook
+from ordinis.bootstrap.market import bar_store, instruments, records, sample_market, sectors, universe
+from ordinis.bootstrap.trading import ledger
+
+if TYPE_CHECKING:
+    from ordinis.evaluation.backtest import Backtest, Market
+    from ordinis.monitoring.report_data import Attribution
+    from ordinis.monitoring.report_reading import Baseline
+    from ordinis.ports import Ledger, PriceHistory
+    from ordinis.settings import Settings
+
+INDEX = "SP500"
+COMPARED = ("equal-weight", "inverse-volatility")
+NOTES = (
+    "Prices: real daily closes of 20 large US stocks, chosen in hindsight, from the skfolio package; none is synthetic.",
+    "Closes only: a close stands for the price through the closing window of its session.",
+    "Daily volumes, and with them the impact part of costs, are assumptions of the reference file.",
+    "Baselines trade the same stocks, dates and costs under the same limits; the index is held without costs.",
+)
+
+
+def report(settings: Settings, session: date) -> Path:
+    """Write the report of the book as of the close of `session`; it replaces the one before."""
+    from ordinis.monitoring.attribution import saved
+
+    book = ledger(settings)
+    with book.begin(write=False) as unit:
+        sessions = [row.session for row in unit.book.valuations() if row.session <= session]
+    closes = None
+    if sessions:
+        closes = bar_store(settings).history(universe(settings), sessions[0], sessions[-1])
+    attribution = saved(records(settings), settings.account, session)
+    folder = settings.home.absolute() / "report"
+    compared = _compared(settings, sample_market(settings), sessions)
+    return _write(settings, book, folder, compared, closes, attribution)
+
+
+def backtest_report(settings: Settings, result: Backtest, market: Market, folder: Path) -> Path:
+    """Write the report of a back-test into `folder`."""
+    compared = _compared(settings, market, list(result.sessions))
+    return _write(settings, result.ledger, folder, compared, market.history, None)
+
+
+def _write(
+    settings: Settings,
+    book: Ledger,
+    folder: Path,
+    compared: dict[str, Baseline],
+    closes: PriceHistory | None,
+    attribution: Attribution | None,
+) -> Path:
+    import numpy as np
+
+    from ordinis.monitoring.report import collect, write_report
+
+    data = collect(
+        book,
+        sectors(settings),
+        compared,
+        attribution,
+        closes=closes,
+        costs=costs(settings),
+        adv={symbol: each.adv for symbol, each in instruments(settings).items() if each.adv is not None},
+        rng=np.random.default_rng(20201121),
+    )
+    return write_report(data, folder, notes=NOTES)
+
+
+def _compared(settings: Settings, market: Market, sessions: list[date]) -> dict[str, Baseline]:
+    """What the book is compared with on its own sessions: simple allocators under its limits, and the index."""
+    from ordinis.data.sample import SampleSource
+    from ordinis.evaluation.backtest import backtest
+
+    if len(sessions) < 2:
+        return {}
+    rules = rulebook(settings)
+    compared: dict[str, Baseline] = {}
+    for name in COMPARED:
+        mine = allocator(name, rules.limits)
+        result = backtest(
+            market,
+            mine,
+            mine,
+            rules,
+            costs(settings),
+            first=sessions[0],
+            last=sessions[-1],
+            opening_cash=settings.opening_cash,
+        )
+        compared[name] = result.ledger
+    index = SampleSource().prices([INDEX])
+    rows = [index.sessions.index(session) for session in sessions]
+    levels = index.closes[:, 0]
+    compared["index"] = (tuple(sessions), levels[rows] / levels[[row - 1 for row in rows]] - 1.0)
+    return compared

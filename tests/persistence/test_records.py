@@ -1,0 +1,187 @@
+"""The records, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta, timezone
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from ordinis.errors import NotFound, StoreUnavailable
+from ordinis.persistence.engine import connect
+from ordinis.persistence.record_tables import record_metadata
+from ordinis.persistence.records import JobRun, JobStatus, Records
+from ordinis.persistence.schema import upgrade
+
+NOW = datetime(2020, 3, 16, 21, 0, 0, 123456, tzinfo=UTC)
+MONDAY, TUESDAY = date(2020, 3, 16), date(2020, 3, 17)
+
+
+@dataclass(frozen=True)
+class Row:
+    row_no: int
+    symbol: str | None = "AAPL"
+    session: date | None = MONDAY
+    reasons: tuple[str, ...] = ("close -1.0 is not a price", 'Überraschung; "quoted"')
+    payload: str = '{"close":-1.0}'
+
+
+@pytest.fixture
+def records(database_url: str) -> Iterator[Records]:
+    engine = connect(database_url)
+    upgrade(engine, "records")
+    yield Records(engine)
+    engine.dispose()
+
+
+def add(records: Records, batch_id: str = "b1", at: datetime = NOW, *rejected: Row) -> bool:
+    return records.add_batch(
+        batch_id, contract="bars", source="sample", rows=10, rejected=rejected, reasons=("unsorted",), at=at
+    )
+
+
+def test_a_job_is_done_once_for_a_date(records: Records) -> None:
+    assert not records.job_done("nightly", MONDAY)
+    assert records.start_job("nightly", MONDAY, NOW)
+    assert not records.job_done("nightly", MONDAY)
+    records.finish_job("nightly", MONDAY, NOW + timedelta(minutes=1), detail="26 bars")
+    assert records.job_done("nightly", MONDAY)
+    assert not records.start_job("nightly", MONDAY, NOW + timedelta(hours=1))
+    assert records.job_runs() == [JobRun("nightly", MONDAY, JobStatus.DONE, NOW, NOW + timedelta(minutes=1), "26 bars")]
+
+
+@pytest.mark.parametrize("failed", [True, False])
+def test_a_job_that_failed_or_was_killed_begins_again(records: Records, failed: bool) -> None:
+    records.start_job("nightly", MONDAY, NOW)
+    if failed:
+        records.finish_job("nightly", MONDAY, NOW, JobStatus.FAILED, "no data")
+    later = NOW + timedelta(hours=1)
+    assert records.start_job("nightly", MONDAY, later)
+    assert records.job_runs("nightly") == [JobRun("nightly", MONDAY, JobStatus.RUNNING, later, None, "")]
+
+
+def test_jobs_and_dates_are_kept_apart_and_the_latest_date_comes_first(records: Records) -> None:
+    for job, day in (("nightly", MONDAY), ("retrain", TUESDAY), ("nightly", TUESDAY)):
+        records.start_job(job, day, NOW)
+    records.finish_job("nightly", MONDAY, NOW)
+    assert [(run.job, run.logical_date, run.status) for run in records.job_runs()] == [
+        ("nightly", TUESDAY, JobStatus.RUNNING),
+        ("retrain", TUESDAY, JobStatus.RUNNING),
+        ("nightly", MONDAY, JobStatus.DONE),
+    ]
+    assert [run.logical_date for run in records.job_runs("nightly")] == [TUESDAY, MONDAY]
+    assert not records.job_done("retrain", MONDAY)
+
+
+def test_a_job_that_never_began_cannot_end(records: Records) -> None:
+    with pytest.raises(NotFound, match="no job run 'nightly for 2020-03-16'; start it first"):
+        records.finish_job("nightly", MONDAY, NOW)
+
+
+def test_a_batch_is_kept_once_with_its_quarantine(records: Records) -> None:
+    rows = (Row(3), Row(1, None, None, ("the symbol is missing",), "{}"))
+    assert add(records, "b1", NOW, *rows)
+    assert not add(records, "b1", NOW + timedelta(days=1), *rows)
+    (kept,) = records.batches()
+    assert (kept.id, kept.rows, kept.clean, kept.rejected, kept.reasons, kept.at) == (
+        "b1", 10, 8, 2, ("unsorted",), NOW
+    )  # fmt: skip
+    found = records.quarantined("b1")
+    assert [row.row_no for row in found] == [1, 3]
+    assert [(row.symbol, row.session, row.reasons, row.payload) for row in found] == [
+        (None, None, ("the symbol is missing",), "{}"),
+        ("AAPL", MONDAY, rows[0].reasons, rows[0].payload),
+    ]
+
+
+def test_a_batch_is_there_with_all_its_rows_or_not_at_all(records: Records) -> None:
+    with pytest.raises(IntegrityError):
+        add(records, "b1", NOW, Row(1), Row(1))
+    assert records.batches() == []
+
+
+def test_the_latest_batch_comes_first(records: Records) -> None:
+    for number in (1, 3, 2):
+        add(records, f"b{number}", NOW + timedelta(days=number))
+    assert [row.id for row in records.batches()] == ["b3", "b2", "b1"]
+
+
+def test_a_batch_without_quarantine_is_not_an_unknown_batch(records: Records) -> None:
+    add(records)
+    assert records.quarantined("b1") == []
+    with pytest.raises(NotFound, match="no batch 'b2'"):
+        records.quarantined("b2")
+
+
+def test_instants_are_kept_in_utc_to_the_microsecond(records: Records) -> None:
+    add(records, "b1", NOW.astimezone(timezone(timedelta(hours=-4))))
+    assert records.batches()[0].at == NOW
+    assert records.batches()[0].at.tzinfo is UTC
+
+
+def test_attribution_is_kept_by_account_session_kind_and_name(records: Records) -> None:
+    records.save_attribution("sim", TUESDAY, "exposure", {"MTUM": 0.25, "alpha": -1e-4})
+    records.save_attribution("sim", MONDAY, "exposure", {"MTUM": 0.1})
+    records.save_attribution("sim", MONDAY, "risk", {"AAPL": 0.01})
+    records.save_attribution("paper", MONDAY, "exposure", {"MTUM": 9.0})
+    found = records.attribution("sim", "exposure")
+    assert found == {MONDAY: {"MTUM": 0.1}, TUESDAY: {"MTUM": 0.25, "alpha": -1e-4}}
+    assert list(found) == [MONDAY, TUESDAY]
+    assert records.attribution("sim", "exposure", first=TUESDAY) == {TUESDAY: found[TUESDAY]}
+    assert records.attribution("sim", "exposure", last=MONDAY) == {MONDAY: found[MONDAY]}
+    assert records.attribution("sim", "nothing") == {}
+
+
+def test_attribution_that_is_computed_again_replaces_what_was_there(records: Records) -> None:
+    records.save_attribution("sim", MONDAY, "risk", {"AAPL": 0.01, "XOM": 0.02})
+    records.save_attribution("sim", MONDAY, "risk", {"AAPL": 0.03})
+    assert records.attribution("sim", "risk") == {MONDAY: {"AAPL": 0.03}}
+    records.save_attribution("sim", MONDAY, "risk", {})
+    assert records.attribution("sim", "risk") == {}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_number_that_is_not_finite_is_refused_and_the_old_ones_stay(records: Records, value: float) -> None:
+    records.save_attribution("sim", MONDAY, "risk", {"AAPL": 0.01})
+    with pytest.raises(ValueError, match="leave out what is not known"):
+        records.save_attribution("sim", MONDAY, "risk", {"AAPL": 0.02, "XOM": value})
+    assert records.attribution("sim", "risk") == {MONDAY: {"AAPL": 0.01}}
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    values=st.dictionaries(
+        st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), min_size=1),
+        st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False),
+        min_size=1,
+    )
+)
+def test_numbers_come_back_as_they_went_in(records: Records, values: dict[str, float]) -> None:
+    records.save_attribution("sim", MONDAY, "any", values)
+    assert records.attribution("sim", "any") == {MONDAY: values}
+
+
+def test_the_migrations_make_the_tables_that_the_code_uses(records: Records, database_url: str) -> None:
+    with connect(database_url).connect() as connection:
+        options = {"version_table": "records_version", "compare_type": False}
+        assert compare_metadata(MigrationContext.configure(connection, opts=options), record_metadata) == []
+
+
+def test_the_ledger_and_the_records_may_share_a_database(records: Records, database_url: str) -> None:
+    engine = connect(database_url)
+    upgrade(engine, "ledger")
+    upgrade(engine, "records")
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT version_num FROM records_version")).scalar() == "records_0001"
+
+
+def test_a_database_without_the_tables_says_so(database_url: str) -> None:
+    with pytest.raises(StoreUnavailable):
+        Records(connect(database_url)).batches()
