@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 FIRST = date(2019, 11, 1)
 NIGHTS = 2
 DAMAGED = (
-    ("KO", "2019-10-28", "-53.9", "negative price"),
-    ("AAPL", "2019-10-26", "61.6", "a Saturday"),
-    ("MSFT", "2019-10-28", "", "no price"),
-    ("XXXX", "2019-10-28", "10.0", "an unknown symbol"),
-    ("JNJ", "2019-10-28", "1290.1", "ten times the close before"),
+    ("AAPL", 2, "113.1"),  # a Saturday, when the stretch ends on a Thursday
+    ("JNJ", 1, "1290.1"),  # ten times the close before
+    ("KO", 1, "-48.9"),
+    ("MSFT", 1, ""),
+    ("XXXX", 1, "10.0"),
 )
+"""Symbol, days after the stretch, close."""
 
 
 @app.command()
@@ -72,7 +73,7 @@ def _cycle(settings: Settings, sessions: int) -> None:
     _title("Data through their contract")
     fill_store(settings)
     _ingest_stretch(settings, stretch[-1])
-    _damaged_batch(settings)
+    _damaged_batch(settings, stretch[-1])
     _title("Prefect, Ray, the allocation service and the simulated broker")
     # The actor is started below, so that its own words are seen here.
     up(settings, ["prefect", "worker", "ray", "serve", "venue"], lambda name, what: console.print(f"  {name}: {what}"))
@@ -93,7 +94,7 @@ def _ingest_stretch(settings: Settings, last: date) -> None:
     console.print(f"  {report.new} bars of the stretch stored, {report.rejected} turned away", highlight=False)
 
 
-def _damaged_batch(settings: Settings) -> None:
+def _damaged_batch(settings: Settings, after: date) -> None:
     """A file that is wrong in five ways, to show what becomes of it."""
     from ordinis import bootstrap
 
@@ -101,8 +102,8 @@ def _damaged_batch(settings: Settings) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["symbol", "session", "open", "high", "low", "close", "volume"])
-        for symbol, session, close, _ in DAMAGED:
-            writer.writerow([symbol, session, "", "", "", close, ""])
+        for symbol, days, close in DAMAGED:
+            writer.writerow([symbol, after + timedelta(days=days), "", "", "", close, ""])
     _ordinis(settings, "data", "ingest", "--file", str(path), quiet=True)
     records = bootstrap.records(settings)
     batch = next(row for row in records.batches() if "damaged" in row.source)

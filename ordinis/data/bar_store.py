@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from itertools import takewhile
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -133,10 +133,10 @@ class BarStore:
         )
 
     def complete_through(self, symbols: Sequence[str]) -> date:
-        """The last session up to which the store has bars of `symbols` without a session missing.
+        """The end of the longest stretch of sessions without a gap: up to there a view can be cut.
 
         Raises:
-            DataUnavailable: there are none at all.
+            DataUnavailable: there are no bars of `symbols`.
         """
         table = self._latest(symbols, date.min, date.max, DISTANT_FUTURE)
         stored: list[date] = sorted(set(table["session"].to_pylist()))
@@ -144,9 +144,10 @@ class BarStore:
             raise DataUnavailable("bar store", "bars", "bring some in with `ordinis data ingest`")
         if self._calendar is None:
             return stored[-1]
-        expected = self._calendar.between(stored[0], stored[-1])
-        together = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(stored, expected, strict=False)))
-        return stored[together - 1]
+        number = {session: at for at, session in enumerate(self._calendar.between(stored[0], stored[-1]))}
+        # In a stretch without a gap, a session's number in the calendar less its number in the store stays the same.
+        stretches = [list(run) for _, run in groupby(enumerate(stored), lambda pair: number[pair[1]] - pair[0])]
+        return max(stretches, key=len)[-1][1]
 
     def _latest(self, symbols: Sequence[str], first: date, last: date, as_of: datetime) -> pa.Table:
         if as_of.tzinfo is None:

@@ -168,13 +168,15 @@ def test_one_sessions_bars_are_exact_decimals_in_the_order_asked_for(tmp_path: P
     assert store.bars(["AAA"], FIRST, CALENDAR.opens(FIRST)) == ()
 
 
-def test_the_last_session_is_that_of_any_of_the_symbols(tmp_path: Path) -> None:
-    store = BarStore(tmp_path)
+def test_bars_are_complete_through_the_longest_stretch_without_a_gap(tmp_path: Path) -> None:
+    store = BarStore(tmp_path, CALENDAR)
     with pytest.raises(DataUnavailable, match="bar store has no bars"):
-        store.last_session(SYMBOLS)
-    store.append(known(pd.concat([good_bars(["AAA"]), good_bars(["BBB"], SESSIONS[:2])])), "given")
-    assert store.last_session(SYMBOLS) == LAST
-    assert store.last_session(["BBB"]) == SESSIONS[1]
+        store.complete_through(SYMBOLS)
+    store.append(known(good_bars(["AAA"], [SESSIONS[0], *SESSIONS[2:4]])), "given")
+    # A bar that lies alone, long before or long after, is no stretch.
+    assert store.complete_through(SYMBOLS) == SESSIONS[3]
+    store.append(known(good_bars(["AAA"], SESSIONS[1:2])), "given")
+    assert store.complete_through(["AAA"]) == SESSIONS[3]
 
 
 def test_naive_instants_are_refused(tmp_path: Path) -> None:
