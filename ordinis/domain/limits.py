@@ -67,6 +67,9 @@ class TradingRules:
     """Smallest amount of idle cash worth investing, in currency."""
     turnover_cap: float | None = 0.10
     """Largest change of weights in one rebalance, one way, as a fraction of equity; None for no cap."""
+    risk_reduction: float | None = 0.01
+    """When the invested share is to fall by at least this fraction of equity, the sells take risk off and pass every
+    rule above; below it they merely tidy. None when only a rule of the rulebook can demand a sale."""
 
     def __post_init__(self) -> None:
         if self.calendar not in (None, "day", "week", "month", "quarter"):

@@ -31,6 +31,7 @@ from ordinis.governance.rulebook import Rulebook
 from ordinis.optimize.certificate import certify
 from ordinis.ports import MarketView, RuleContext
 
+REGIME_AXES = ("volatility", "trend", "correlation", "liquidity")
 CUT = 1e-9
 """A rule that moves a weight by less has not demanded a trade."""
 
@@ -114,6 +115,7 @@ class Desk:
             "limits_sha": self.rulebook.sha,
             "portfolio": portfolio,
             "profile": self.rulebook.profile,
+            "regime": {axis: getattr(view.regime, axis) for axis in REGIME_AXES},
             "session": view.session,
             "view": {"sha": view.sha, "symbols": view.symbols, "through": view.sessions[-1]},
         }

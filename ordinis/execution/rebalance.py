@@ -2,8 +2,8 @@
 
 Each symbol's target in units is weight * equity / price in whole lots, towards zero. What is traded of the
 difference is limited by bands, cool-down, minimum order and turnover, and these limit only trades that add risk or
-tidy: a sale that a rule demanded passes them all. Initial funding and a calendar trigger pass bands, cool-down and
-turnover. A symbol drifts out of its band when
+tidy: a sale that a rule demanded passes them all, and so does every sale when the invested share as a whole is to fall
+by `risk_reduction` or more. Initial funding and a calendar trigger pass bands, cool-down and turnover. A symbol drifts out of its band when
 
     |held weight - target weight| > min(absolute band, relative band * target weight)
 
@@ -59,6 +59,8 @@ class Planner:
         """
         due = self.due(portfolio, session, previous_session)
         deltas = self._deltas(targets, portfolio)
+        if self._takes_risk_off(targets, portfolio):
+            demanded = {symbol for symbol, units in deltas.items() if units < 0}
         kept = {
             symbol: units
             for symbol, units in deltas.items()
@@ -78,6 +80,10 @@ class Planner:
         """True for initial funding and on the sessions of the calendar trigger."""
         calendar = self.rules.calendar
         return not portfolio.holdings or (calendar is not None and first_of_period(calendar, session, previous_session))
+
+    def _takes_risk_off(self, targets: Mapping[str, float], portfolio: PortfolioSnapshot) -> bool:
+        fall = sum(portfolio.weights.values()) - sum(targets.values())
+        return self.rules.risk_reduction is not None and fall >= self.rules.risk_reduction
 
     @property
     def watches_drift(self) -> bool:

@@ -53,6 +53,7 @@ class _Trading(_Section):
     minimum_order: Annotated[Decimal, Field(ge=0)]
     minimum_invest_cash: Annotated[Decimal, Field(ge=0)]
     turnover_cap: Fraction | None
+    risk_reduction: Fraction | None
 
 
 class _Profile(_Section):

@@ -62,6 +62,8 @@ try:
     main()
 except SystemExit as end:
     assert not end.code, end
+# What it needs besides when it asks the service, trades at the venue and waits for the nightly flow.
+import ordinis.allocation.remote, ordinis.brokers.venue_client, ordinis.operations.prefect_api
 """
     assert loaded(code, tmp_path) == set()
     replayed = run("replay", home=tmp_path)

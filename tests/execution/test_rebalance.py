@@ -21,8 +21,8 @@ from ordinis.execution.rebalance import Planner
 AT = datetime(2020, 3, 16, 19, 45, tzinfo=UTC)
 SESSION, BEFORE = date(2020, 3, 16), date(2020, 3, 13)
 FREE = ProportionalCost(0.0)
-NO_LIMITS = TradingRules("day", None, None, 0, Decimal(0), Decimal(0), None)
-BANDS = TradingRules(None, 0.05, 0.25, 7, Decimal(1), Decimal(10), None)
+NO_LIMITS = TradingRules("day", None, None, 0, Decimal(0), Decimal(0), None, None)
+BANDS = TradingRules(None, 0.05, 0.25, 7, Decimal(1), Decimal(10), None, None)
 
 
 def share(symbol: str, lot: str = "1") -> Instrument:
@@ -129,6 +129,15 @@ def test_turnover_scales_all_that_tidies_by_one_factor() -> None:
     orders = plan({"A": 0.2, "B": 0.5}, a_book("300", A="50", B="20"), planner)
     # Sells and buys are 300 each and 100 is allowed.
     assert units(orders) == {"A": Decimal(-10), "B": Decimal(10)}
+
+
+@pytest.mark.parametrize(("target", "sold"), [(0.395, ()), (0.38, ("A", "B"))], ids=["merely tidies", "takes risk off"])
+def test_nothing_holds_up_a_fall_of_the_invested_share(target: float, sold: tuple[str, ...]) -> None:
+    yesterday = {"A": BEFORE, "B": BEFORE}
+    book = a_book("200", traded=yesterday, A="40", B="40")
+    planner = Planner(SHARES, replace(BANDS, turnover_cap=0.01, minimum_order=Decimal(50), risk_reduction=0.02), FREE)
+    orders = plan({"A": target, "B": target}, book, planner)
+    assert tuple(order.symbol for order in orders if order.side is Side.SELL) == sold
 
 
 def test_a_calendar_trigger_passes_bands_and_turnover() -> None:

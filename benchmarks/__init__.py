@@ -1,0 +1,1 @@
+"""Figures that the README and the design quote, each measured by one module; `results/` keeps what was measured."""
