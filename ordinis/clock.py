@@ -12,6 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from typing import Any
 
 from ordinis.errors import DataUnavailable
 
@@ -64,8 +65,12 @@ class TradingCalendar:
         calendar = exchange_calendars.get_calendar(exchange, start=FIRST_SESSION.isoformat())
         self.exchange = exchange
         self.sessions: tuple[date, ...] = tuple(stamp.date() for stamp in calendar.sessions)
-        self._opens: list[datetime] = [stamp.to_pydatetime().astimezone(UTC) for stamp in calendar.opens.dt.tz_convert("UTC")]
-        self._closes: list[datetime] = [stamp.to_pydatetime().astimezone(UTC) for stamp in calendar.closes.dt.tz_convert("UTC")]
+        self._opens: list[datetime] = [
+            stamp.to_pydatetime().astimezone(UTC) for stamp in calendar.opens.dt.tz_convert("UTC")
+        ]
+        self._closes: list[datetime] = [
+            stamp.to_pydatetime().astimezone(UTC) for stamp in calendar.closes.dt.tz_convert("UTC")
+        ]
 
     def is_session(self, day: date) -> bool:
         at = bisect_left(self.sessions, day)
@@ -133,6 +138,11 @@ def first_of_period(period: str, session: date, previous: date) -> bool:
         case "quarter":
             return (session.year, (session.month - 1) // 3) != (previous.year, (previous.month - 1) // 3)
     raise ValueError(f"{period!r} is not day, week, month or quarter")
+
+
+def _instants(stamps: Any) -> list[datetime]:
+    """A pandas column of stamps as plain datetimes in UTC."""
+    return [stamp.to_pydatetime().astimezone(UTC) for stamp in stamps.dt.tz_convert("UTC")]
 
 
 @lru_cache(maxsize=4)

@@ -10,17 +10,33 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import Any, Self
 
 
 class OrdinisError(Exception):
     """Base of every error that Ordinis raises on purpose."""
 
     exit_code = 1
+    _given: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def __new__(cls, *args: Any, **named: Any) -> Self:
+        error = super().__new__(cls, *args)
+        error._given = (args, named)
+        return error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception is rebuilt from its message by default, and a fact has more to say than that: Ray and process
+        # pools would replace the error by a complaint about the arguments of its constructor.
+        return _rebuilt, (type(self), *self._given)
 
     @property
     def code(self) -> str:
         """The class name in kebab case: stable, for logs, problem documents and scripts."""
         return re.sub(r"(?<!^)(?=[A-Z])", "-", type(self).__name__).lower()
+
+
+def _rebuilt(kind: type[OrdinisError], args: tuple[Any, ...], named: dict[str, Any]) -> OrdinisError:
+    return kind(*args, **named)
 
 
 class ConfigurationError(OrdinisError):

@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     prefect_port: int = Field(4200, description="Prefect API and UI")
     ray_port: int = Field(6379, description="Ray's control store")
     ray_dashboard_port: int = Field(8265, description="Ray's dashboard")
+    ray_client_port: int = Field(10001, description="Ray's door for drivers outside the cluster")
+    ray_cpus: int = Field(2, gt=0, description="cores that Ray may hand out on this machine")
+    ray_store_mb: int = Field(256, ge=80, description="megabytes of shared memory for Ray's objects")
     venue_port: int = Field(8700, description="simulated broker as a process of its own")
     request_timeout: float = Field(2.0, gt=0, description="seconds the actor waits for an allocation")
 
@@ -95,8 +98,30 @@ class Settings(BaseSettings):
         return f"http://{self.host}:{self.ray_dashboard_port}"
 
     @property
+    def ray_token_path(self) -> Path:
+        """File with the token that everything in and around the Ray cluster must show."""
+        return self.home.absolute() / "ray-token"
+
+    @property
+    def prefect_password_path(self) -> Path:
+        """File with the `user:password` that the Prefect server asks for, in its page too."""
+        return self.home.absolute() / "prefect-password"
+
+    @property
     def ray_address(self) -> str:
         return f"{self.host}:{self.ray_port}"
+
+    def environment(self, *, databases: bool = True) -> dict[str, str]:
+        """These settings as the environment of another process on this machine, without the secrets.
+
+        Without `databases`, whose URLs may hold a password, for a process that needs neither ledger nor records.
+        """
+        named = {name: getattr(self, name) for name in type(self).model_fields}
+        told = {name: value for name, value in named.items() if value is not None and not isinstance(value, SecretStr)}
+        told |= {name: value.absolute() for name, value in told.items() if isinstance(value, Path)}
+        if not databases:
+            told = {name: value for name, value in told.items() if not name.endswith("_database")}
+        return {f"ORDINIS_{name.upper()}": str(value) for name, value in told.items()}
 
 
 def load() -> Settings:

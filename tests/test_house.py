@@ -59,5 +59,5 @@ def test_breaking_a_layer_fails_the_check(tmp_path: Path) -> None:
 
 
 def _lint(folder: Path) -> subprocess.CompletedProcess[str]:
-    code = f"import sys; sys.path.insert(0, {str(folder)!r}); from importlinter.cli import lint_imports_command as run; run()"
+    code = f"import sys; sys.path.insert(0, {str(folder)!r}); from importlinter import cli; cli.lint_imports_command()"
     return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)

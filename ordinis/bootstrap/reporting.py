@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 INDEX = "SP500"
 COMPARED = ("equal-weight", "inverse-volatility")
 NOTES = (
-    "Prices: real daily closes of 20 large US stocks, chosen in hindsight, from the skfolio package; none is synthetic.",
+    "Prices: real daily closes of 20 large US stocks, chosen in hindsight, from skfolio; none is synthetic.",
     "Closes only: a close stands for the price through the closing window of its session.",
     "Daily volumes, and with them the impact part of costs, are assumptions of the reference file.",
     "Baselines trade the same stocks, dates and costs under the same limits; the index is held without costs.",

@@ -37,6 +37,18 @@ T = TypeVar("T")
 UNREADABLE = (KeyError, ValueError, TypeError, ArithmeticError)
 
 
+def market_time(url: str) -> datetime:
+    """How far the replayed market has come at the venue.
+
+    Raises:
+        BrokerUnavailable: the venue does not answer.
+    """
+    try:
+        return parse_instant(httpx.get(f"{url}/now", timeout=10.0).raise_for_status().json())
+    except (httpx.HTTPError, *UNREADABLE) as error:
+        raise BrokerUnavailable("clock", f"{url}: {error}; start it with `ordinis venue`") from error
+
+
 class VenueClient:
     def __init__(self, url: str, clock: Clock, timeout: float = 10.0) -> None:
         self._http = httpx.Client(base_url=url, timeout=timeout)

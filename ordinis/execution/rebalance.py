@@ -1,9 +1,10 @@
 """From target weights to a plan of orders.
 
-Each symbol's target in units is weight * equity / price in whole lots, towards zero. What is traded of the
-difference is limited by bands, cool-down, minimum order and turnover, and these limit only trades that add risk or
-tidy: a sale that a rule demanded passes them all, and so does every sale when the invested share as a whole is to fall
-by `risk_reduction` or more. Initial funding and a calendar trigger pass bands, cool-down and turnover. A symbol drifts out of its band when
+Each symbol's target in units is weight * equity / price in whole lots, towards zero. What is traded of the difference
+is limited by bands, cool-down, minimum order and turnover, and these limit only trades that add risk or tidy: a sale
+that a rule demanded passes them all, and so does every sale when the invested share as a whole is to fall by
+`risk_reduction` or more. Initial funding and a calendar trigger pass bands, cool-down and turnover. A symbol drifts
+out of its band when
 
     |held weight - target weight| > min(absolute band, relative band * target weight)
 

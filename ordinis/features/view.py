@@ -43,7 +43,9 @@ def market_view(history: PriceHistory, as_of: datetime, session: date) -> Market
     unknown_from = min(session, as_of.astimezone(UTC).date() + timedelta(days=1))
     end = bisect_left(history.sessions, unknown_from)
     if end == 0:
-        raise DataUnavailable("price history", f"session before {unknown_from}", "bring bars in with `ordinis data ingest`")
+        raise DataUnavailable(
+            "price history", f"session before {unknown_from}", "bring bars in with `ordinis data ingest`"
+        )
     rows = slice(max(0, end - VIEW_SESSIONS), end)
     sessions = tuple(history.sessions[rows])
     if any(later <= earlier for earlier, later in pairwise(sessions)):

@@ -62,7 +62,7 @@ def a_decision(as_of: datetime = NOW, symbols: tuple[str, ...] = ("AAPL",)) -> D
         limits_sha="l" * 64,
         as_of=as_of,
         expires_at=as_of + timedelta(minutes=15),
-        weights={s: 0.1 for s in symbols},
+        weights=dict.fromkeys(symbols, 0.1),
         orders=orders,
         status=DecisionStatus.APPROVED,
         approved_by="rulebook",
@@ -120,9 +120,13 @@ def test_what_is_not_committed_is_not_there(ledger: SqlLedger) -> None:
 
 
 def test_an_error_inside_the_block_rolls_back(ledger: SqlLedger) -> None:
-    with pytest.raises(NotFound), ledger.begin() as unit:
-        store(unit, a_decision())
-        unit.orders.move("nobody", OrderState.SENDING, event("k"))
+    def half_done() -> None:
+        with ledger.begin() as unit:
+            store(unit, a_decision())
+            unit.orders.move("nobody", OrderState.SENDING, event("k"))
+
+    with pytest.raises(NotFound):
+        half_done()
     with ledger.begin(write=False) as unit:
         assert unit.decisions.all() == []
 

@@ -1,0 +1,194 @@
+"""What was owned, traded and paid, session by session, from the ledger alone.
+
+A fill belongs to the first valued session that closes at or after it. With f a fill, s its sign (+1 for a buy), q its
+quantity, p its price and r the price at which its order was planned,
+
+    slippage = s q (p - r)                  positive when the market was worse than the plan
+    turnover = max(bought, sold) / E        half of all changes of weight, cash included
+
+and E the equity before trading. A fill that takes back another one takes back its slippage and turnover too. Money is
+summed in Decimal.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from functools import cached_property
+from itertools import dropwhile
+
+import numpy as np
+
+from ordinis.domain.orders import Fill, OrderIntent, Side
+from ordinis.domain.portfolio import ZERO, Movement, Valuation
+from ordinis.ports import FloatArray, UnitOfWork
+
+EXTERNAL = frozenset({"deposit", "withdrawal", "transfer"})
+"""Movements that people make: no part of the return."""
+CHARGE = "fee"
+"""Movements that are a cost of trading without being part of a fill."""
+
+
+class SessionIndex:
+    """Finds the row of an instant among the sessions that were valued."""
+
+    def __init__(self, valuations: Sequence[Valuation]) -> None:
+        self._closes = [row.at for row in valuations]
+        self.sessions: tuple[date, ...] = tuple(row.session for row in valuations)
+
+    def __len__(self) -> int:
+        return len(self.sessions)
+
+    def row(self, at: datetime) -> int | None:
+        """The first session that closes at or after `at`; None after the last."""
+        found = bisect_left(self._closes, at)
+        return found if found < len(self._closes) else None
+
+
+@dataclass(frozen=True)
+class Execution:
+    """The fills of one order in one session."""
+
+    row: int
+    symbol: str
+    bought: Decimal
+    """Notional in currency; negative where a purchase was taken back, and likewise `sold`."""
+    sold: Decimal
+    fees: Decimal
+    slippage: Decimal | None
+    """None where no plan is known."""
+    quantity: Decimal
+    planned_price: Decimal | None
+
+
+@dataclass(frozen=True)
+class Traded:
+    """Rows of the ledger that say what was owned and traded, and what follows from them by session."""
+
+    index: SessionIndex
+    valuations: Sequence[Valuation]
+    fills: Sequence[Fill]
+    movements: Sequence[Movement]
+    intents: Sequence[OrderIntent]
+
+    @cached_property
+    def equity(self) -> FloatArray:
+        return np.array([float(row.equity) for row in self.valuations])
+
+    @cached_property
+    def symbols(self) -> frozenset[str]:
+        """Everything that was ever bought, sold or moved in."""
+        moved = {movement.symbol for movement in self.movements if movement.symbol is not None}
+        return frozenset(moved | {fill.symbol for fill in self.fills})
+
+    @property
+    def cash(self) -> FloatArray:
+        return np.array([float(row.cash) for row in self.valuations])
+
+    @property
+    def gross(self) -> FloatArray:
+        """(T,) in currency."""
+        return np.array([float(row.gross) for row in self.valuations])
+
+    @cached_property
+    def executions(self) -> tuple[Execution, ...]:
+        """Fills up to the last close, gathered by session and order, in the order of their first fill."""
+        planned = {intent.client_order_id: intent.reference_price for intent in self.intents}
+        gathered: dict[tuple[int, str], list[Fill]] = {}
+        for fill in self.fills:
+            row = self.index.row(fill.at)
+            if row is not None:
+                gathered.setdefault((row, fill.client_order_id or fill.exec_id), []).append(fill)
+        return tuple(_execution(row, parts, planned.get(order)) for (row, order), parts in gathered.items())
+
+    @property
+    def later_fills(self) -> int:
+        """Fills after the last close."""
+        return sum(self.index.row(fill.at) is None for fill in self.fills)
+
+    @cached_property
+    def _opening(self) -> FloatArray:
+        """(T,) the last close's equity and what people brought (or took) since."""
+        brought = [(self.index.row(moved.at), moved.cash) for moved in self.movements if moved.kind in EXTERNAL]
+        return np.concatenate([[0.0], self.equity])[: len(self.index)] + self._by_session(brought)
+
+    @property
+    def unfunded(self) -> bool:
+        """True when some session has equity that came from nowhere."""
+        return bool((self._opening <= 0.0).any())
+
+    @property
+    def equity_before(self) -> FloatArray:
+        """(T,) before each session's trading; its own equity where that came from nowhere."""
+        return np.where(self._opening > 0.0, self._opening, self.equity)
+
+    @property
+    def turnover(self) -> FloatArray:
+        """(T,) one-way, as a fraction of the equity before trading."""
+        bought = self._by_session([(trade.row, trade.bought) for trade in self.executions])
+        sold = self._by_session([(trade.row, trade.sold) for trade in self.executions])
+        return np.asarray(np.maximum(np.abs(bought), np.abs(sold)) / self.equity_before, dtype=np.float64)
+
+    @property
+    def slippage(self) -> FloatArray:
+        """(T,) in currency, of the orders whose plan is known."""
+        known = [(trade.row, trade.slippage) for trade in self.executions if trade.slippage is not None]
+        return self._by_session(known)
+
+    @property
+    def fees(self) -> FloatArray:
+        """(T,) in currency: commissions, and what the broker charged apart from fills."""
+        charged = [(self.index.row(moved.at), -moved.cash) for moved in self.movements if moved.kind == CHARGE]
+        return self._by_session([*((trade.row, trade.fees) for trade in self.executions), *charged])
+
+    def units(self, symbols: Sequence[str]) -> FloatArray:
+        """(T, N) held at each close."""
+        changes = [(fill.at, fill.symbol, fill.units) for fill in self.fills]
+        changes += [(moved.at, moved.symbol, moved.quantity) for moved in self.movements if moved.symbol is not None]
+        held = np.full((len(self.index), len(symbols)), ZERO, dtype=object)
+        column = {symbol: place for place, symbol in enumerate(symbols)}
+        for at, symbol, quantity in changes:
+            row = self.index.row(at)
+            if row is not None and symbol in column:
+                held[row, column[symbol]] += quantity
+        return np.asarray(np.cumsum(held, axis=0), dtype=np.float64)
+
+    def _by_session(self, parts: Sequence[tuple[int | None, Decimal]]) -> FloatArray:
+        """(T,) sums of money by row; a part without a row came after the last close."""
+        totals = [ZERO] * len(self.index)
+        for row, money in parts:
+            if row is not None:
+                totals[row] += money
+        return np.array([float(total) for total in totals])
+
+
+def read_trading(unit: UnitOfWork) -> Traded:
+    book = unit.book
+    # Sessions that were valued before anybody brought money are no part of any return.
+    valuations = list(dropwhile(lambda row: row.equity <= ZERO, book.valuations()))
+    return Traded(SessionIndex(valuations), valuations, book.fills(), book.movements(), unit.orders.all())
+
+
+def _execution(row: int, parts: Sequence[Fill], planned_price: Decimal | None) -> Execution:
+    bought, sold, quantity = ZERO, ZERO, ZERO
+    for fill in parts:
+        sign = 1 if fill.reverses is None else -1
+        quantity += sign * fill.quantity
+        # A fill that takes back a purchase is booked as a sale.
+        if (fill.side is Side.BUY) == (fill.reverses is None):
+            bought += sign * fill.quantity * fill.price
+        else:
+            sold += sign * fill.quantity * fill.price
+    return Execution(
+        row=row,
+        symbol=parts[0].symbol,
+        bought=bought,
+        sold=sold,
+        fees=sum((fill.fee for fill in parts), ZERO),
+        slippage=None if planned_price is None else sum((f.units * (f.price - planned_price) for f in parts), ZERO),
+        quantity=quantity,
+        planned_price=planned_price,
+    )
