@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ordinis.settings import Settings
 
 INDEX = "SP500"
+LOOK_BACK = 30
 COMPARED = ("equal-weight", "inverse-volatility")
 NOTES = (
     "Prices: real daily closes of 20 large US stocks, chosen in hindsight, from skfolio; none is synthetic.",
@@ -29,6 +30,7 @@ NOTES = (
 
 def report(settings: Settings, session: date) -> Path:
     """Write the report of the book as of the close of `session`; it replaces the one before."""
+    from ordinis.clock import trading_calendar
     from ordinis.monitoring.attribution import saved
 
     book = ledger(settings)
@@ -36,7 +38,9 @@ def report(settings: Settings, session: date) -> Path:
         sessions = [row.session for row in unit.book.valuations() if row.session <= session]
     closes = None
     if sessions:
-        closes = bar_store(settings).history(universe(settings), sessions[0], sessions[-1])
+        # The cost model looks back on a month of returns.
+        before = trading_calendar().back(sessions[0], LOOK_BACK)
+        closes = bar_store(settings).history(universe(settings), before, sessions[-1])
     attribution = saved(records(settings), settings.account, session)
     folder = settings.home.absolute() / "report"
     compared = _compared(settings, sample_market(settings), sessions)

@@ -8,7 +8,7 @@ traded.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import Any
 
 from ordinis.clock import TradingCalendar
@@ -81,9 +81,12 @@ class Desk:
             session_open=self.calendar.is_open(view.as_of),
             sectors=self.rulebook.limits.sectors,
         )
-        review = self.rulebook.review(answer.weights, portfolio, context)
+        proposed = self.rulebook.review(answer.weights, portfolio, context)
+        # Bands may leave drift alone, so the book as it stands goes before the rules too.
+        standing = self.rulebook.review(portfolio.weights, portfolio, context)
+        review = _both(proposed, standing)
         volatility = session_volatility(view.symbols, view.closes)
-        orders = self._plan(view, portfolio, answer, review, volatility)
+        orders = self._plan(view, portfolio, answer, review, standing, volatility)
         inputs = canonical(self.inputs(view, portfolio, answer))
         model = f"{answer.allocator}@{answer.version}"
         decision = Decision(
@@ -126,12 +129,14 @@ class Desk:
         portfolio: PortfolioSnapshot,
         answer: Allocation,
         review: Review,
+        standing: Review,
         volatility: Mapping[str, float],
     ) -> tuple[PlannedOrder, ...]:
         if review.refused:
             return ()
         held = portfolio.weights
-        demanded = {
+        demanded = {symbol for symbol, weight in held.items() if standing.weights.get(symbol, 0.0) < weight - CUT}
+        demanded |= {
             symbol
             for symbol, weight in answer.weights.items()
             if review.weights.get(symbol, 0.0) < min(weight, held.get(symbol, 0.0)) - CUT
@@ -156,3 +161,17 @@ class Desk:
         if broken:
             detail += f"; carried past by prices: {', '.join(broken)}"
         return Verdict("certificate", -certificate.tolerance, certificate.worst, certificate.holds, detail)
+
+
+def _both(proposed: Review, standing: Review) -> Review:
+    """What the rules leave of a proposal, and of the book as it stands where that is less."""
+    if proposed.refused:
+        return proposed
+    weights = {symbol: min(weight, standing.weights.get(symbol, weight)) for symbol, weight in proposed.weights.items()}
+    failed = {verdict.rule for verdict in proposed.verdicts if not verdict.passed}
+    more = tuple(
+        replace(verdict, rule=f"{verdict.rule}, held")
+        for verdict in standing.verdicts
+        if not verdict.passed and verdict.rule not in failed
+    )
+    return Review(weights, (*proposed.verdicts, *more))

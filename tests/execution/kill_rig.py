@@ -165,7 +165,7 @@ def _life(settings: Settings, how: str, rng: random.Random, broken: bool) -> boo
     if child == 0:
         try:
             one_life(settings, die_at, broken)
-        except BaseException as error:  # noqa: BLE001 - the child's last word
+        except BaseException as error:
             sys.stderr.write(f"life ended: {error!r}\n")
             os._exit(3)
         os._exit(0)

@@ -1,0 +1,214 @@
+"""The trading cycle on a small market: what it asks, what it does when something is missing, what it never does."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ordinis.allocation.naive import EqualWeight
+from ordinis.clock import ReplayClock
+from ordinis.costs.models import ProportionalCost
+from ordinis.data.live_window import LiveWindow
+from ordinis.domain.decisions import Allocation, DecisionStatus, Source
+from ordinis.domain.limits import TradingState
+from ordinis.domain.market import Bar, SessionClosed
+from ordinis.domain.portfolio import PortfolioSnapshot
+from ordinis.errors import LedgerDamaged, StaleView
+from ordinis.execution.actor import Actor, assemble
+from ordinis.governance.rulebook import load_rulebook
+from ordinis.persistence.unit_of_work import SqlLedger
+from ordinis.ports import Allocator, ControlRow, MarketView, PriceHistory
+from tests.brokers.market import CALENDAR, SESSIONS, SYMBOLS, TODAY, a_broker, at_the_window, history, instruments
+
+RULES = load_rulebook("standard", {})
+NEXT = CALENDAR.next_session(TODAY)
+
+
+def an_actor(
+    clock: ReplayClock | None = None,
+    allocator: Allocator | None = None,
+    prices: PriceHistory | None = None,
+    through: date | None = None,
+    flag: Path | None = None,
+) -> Actor:
+    clock = clock or at_the_window()
+    full = history()
+    rows = sum(session < (through or TODAY) for session in full.sessions)
+    window = LiveWindow(SYMBOLS, CALENDAR)
+    window.seed(PriceHistory(SYMBOLS, full.sessions[:rows], full.closes[:rows]))
+    actor = assemble(
+        ledger=SqlLedger("sqlite://", "sim"),
+        broker=a_broker(clock, prices=prices),
+        clock=clock,
+        calendar=CALENDAR,
+        instruments=instruments(),
+        rulebook=RULES,
+        costs=ProportionalCost(10.0),
+        allocator=allocator or EqualWeight(RULES.limits),
+        baseline=EqualWeight(RULES.limits),
+        window=window,
+        symbols=SYMBOLS,
+        kill_flag=flag,
+    )
+    actor.start()
+    return actor
+
+
+def closed(session: date, symbols: tuple[str, ...] = SYMBOLS) -> SessionClosed:
+    row = history().closes[SESSIONS.index(session)]
+    bars = tuple(Bar(s, session, Decimal(str(p))) for s, p in zip(SYMBOLS, row, strict=True) if s in symbols)
+    return SessionClosed(session, CALENDAR.closes(session), bars)
+
+
+def test_a_session_is_decided_once_and_booked() -> None:
+    actor = an_actor()
+    first = actor.trade(TODAY)
+    again = actor.trade(TODAY)
+    assert first == again
+    assert first is not None
+    assert first.status is DecisionStatus.APPROVED
+    with actor.engine.ledger.begin(write=False) as unit:
+        assert len(unit.decisions.all()) == 1
+        assert set(unit.book.holdings()) == set(SYMBOLS)
+        assert len(unit.book.fills()) == 3
+        rules = [verdict.rule for verdict in unit.decisions.verdicts(first.id)]
+    assert rules == [*(rule.name for rule in RULES.rules), "certificate"]
+
+
+def test_the_book_is_valued_once_a_close() -> None:
+    actor = an_actor()
+    actor.trade(TODAY)
+    actor.close(closed(TODAY))
+    actor.close(closed(TODAY))
+    with actor.engine.ledger.begin(write=False) as unit:
+        [row] = unit.book.valuations()
+        held = unit.book.holdings()
+        cash = unit.book.cash()
+    prices = {bar.symbol: bar.close for bar in closed(TODAY).bars}
+    assert row.equity == cash + sum(units * prices[symbol] for symbol, units in held.items())
+    assert row.peak_equity == row.equity
+
+
+def test_nothing_is_decided_on_a_view_that_lacks_the_last_session() -> None:
+    with pytest.raises(StaleView, match=f"the market view ends at session {SESSIONS[SESSIONS.index(TODAY) - 2]}"):
+        an_actor(through=CALENDAR.previous_session(TODAY)).trade(TODAY)
+
+
+def test_a_missing_bar_is_noticed_and_the_holding_keeps_its_last_close(caplog: pytest.LogCaptureFixture) -> None:
+    actor = an_actor()
+    actor.trade(TODAY)
+    with caplog.at_level(logging.WARNING, logger="ordinis"):
+        actor.close(closed(TODAY, symbols=("AAPL", "KO")))
+    assert "missing" in caplog.text
+    assert "XOM" in caplog.text
+    before = Decimal(str(history().closes[SESSIONS.index(TODAY) - 1, 2]))
+    assert actor.last_close("XOM") == before
+
+
+def test_a_holding_without_a_quote_is_valued_at_its_last_close_and_not_traded() -> None:
+    prices = history()
+    prices.closes[SESSIONS.index(NEXT), 2] = np.nan
+    actor = an_actor(prices=prices)
+    actor.trade(TODAY)
+    actor.close(closed(TODAY))
+    clock = actor.engine.clock
+    assert isinstance(clock, ReplayClock)
+    clock.advance(CALENDAR.trading_instant(NEXT))
+    snapshot = actor.snapshot(clock.now())
+    assert snapshot.prices["XOM"] == Decimal(str(history().closes[SESSIONS.index(TODAY), 2]))
+    decision = actor.trade(NEXT)
+    assert decision is not None
+    assert "XOM" not in {order.symbol for order in decision.orders}
+
+
+class Wild:
+    """An allocator whose weights are wrong in one way."""
+
+    name, version = "wild", "1"
+
+    def __init__(self, change: dict[str, float]) -> None:
+        self._change = change
+
+    def allocate(self, view: MarketView, portfolio: PortfolioSnapshot) -> Allocation:
+        good = EqualWeight(RULES.limits).allocate(view, portfolio)
+        return replace(good, weights={**good.weights, **self._change})
+
+
+@pytest.mark.parametrize(
+    "change", [{"KO": float("nan")}, {"KO": float("inf")}, {"KO": -0.1}, {"KO": 0.9}, {"GONE": 0.4}],
+    ids=["nan", "infinite", "negative", "sums to more than one", "unknown symbol"],
+)  # fmt: skip
+def test_an_unusable_answer_is_refused_and_the_baseline_answers(change: dict[str, float]) -> None:
+    decision = an_actor(allocator=Wild(change)).trade(TODAY)
+    assert decision is not None
+    assert decision.source is Source.BASELINE
+    assert decision.reason.startswith("baseline: allocation-refused")
+
+
+class Fixed:
+    """An allocator that always wants the same."""
+
+    name, version = "fixed", "1"
+
+    def __init__(self, weights: dict[str, float]) -> None:
+        self._weights = weights
+
+    def allocate(self, view: MarketView, portfolio: PortfolioSnapshot) -> Allocation:
+        good = EqualWeight(RULES.limits).allocate(view, portfolio)
+        return replace(good, weights=self._weights, cash=1.0 - sum(self._weights.values()))
+
+
+def test_a_holding_that_prices_carried_far_past_its_cap_is_cut_whatever_the_bands_say() -> None:
+    prices = history()
+    prices.closes[SESSIONS.index(NEXT) :, 0] *= 1.2  # 20 % of the book becomes 23 %: inside its band of 5 points
+    actor = an_actor(prices=prices, allocator=Fixed({"AAPL": 0.2, "KO": 0.2, "XOM": 0.2}))
+    actor.trade(TODAY)
+    actor.close(closed(TODAY))
+    clock = actor.engine.clock
+    assert isinstance(clock, ReplayClock)
+    clock.advance(CALENDAR.trading_instant(NEXT))
+    assert actor.snapshot(clock.now()).weights["AAPL"] > 0.22
+    decision = actor.trade(NEXT)
+    assert decision is not None
+    assert {order.side.value for order in decision.orders} == {"sell"}
+    assert actor.snapshot(clock.now()).weights["AAPL"] == pytest.approx(0.2, abs=1e-4)
+    with actor.engine.ledger.begin(write=False) as unit:
+        failed = [verdict.rule for verdict in unit.decisions.verdicts(decision.id) if not verdict.passed]
+    assert failed == ["position cap, held"]
+
+
+@pytest.mark.parametrize("state", [TradingState.HALTED, TradingState.KILLED])
+def test_nothing_is_decided_while_trading_is_stopped(state: TradingState) -> None:
+    actor = an_actor()
+    with actor.engine.ledger.begin() as unit:
+        unit.control.set(ControlRow(state, "drill", "anna", actor.engine.clock.now()))
+        unit.commit()
+    assert actor.trade(TODAY) is None
+    with actor.engine.ledger.begin(write=False) as unit:
+        assert unit.decisions.all() == []
+
+
+def test_the_kill_flag_stops_decisions_too(tmp_path: Path) -> None:
+    flag = tmp_path / "KILLED-sim"
+    actor = an_actor(flag=flag)
+    flag.write_text("stop")
+    assert actor.trade(TODAY) is None
+    flag.unlink()
+    assert actor.trade(TODAY) is not None
+
+
+def test_a_damaged_ledger_is_not_traded_on() -> None:
+    actor = an_actor()
+    actor.trade(TODAY)
+    ledger = actor.engine.ledger
+    assert isinstance(ledger, SqlLedger)
+    with ledger.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE position SET qty = '1' WHERE symbol = 'KO'")
+    with pytest.raises(LedgerDamaged, match="KO: 1 kept"):
+        actor.start()

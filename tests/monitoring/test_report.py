@@ -1,0 +1,495 @@
+"""What the report says of a ledger, and the page and pictures that say it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ordinis.costs.models import ProportionalCost, SquareRootCost
+from ordinis.domain.orders import Side
+from ordinis.evaluation import statistics
+from ordinis.monitoring.axes import periods, spread, thinned
+from ordinis.monitoring.drawing import COLOURS, DARK, WIDE
+from ordinis.monitoring.figures_performance import growth, months
+from ordinis.monitoring.report import Attribution, ReportData, collect, pictures, write_report
+from ordinis.monitoring.report_data import Effect, Track
+from ordinis.monitoring.wording import number, percent, plural
+from ordinis.ports import PriceHistory
+from ordinis.risk.attribution import FactorAttribution, RiskAttribution
+from tests.monitoring.book import (
+    CALENDAR,
+    SECTORS,
+    SESSIONS,
+    BookWriter,
+    a_longer_book,
+    three_closes,
+    three_sessions,
+)
+
+FIGURES = (
+    "equity",
+    "drawdown",
+    "rolling-sharpe",
+    "monthly-returns",
+    "weights",
+    "exposures",
+    "limits",
+    "turnover-and-cost",
+    "component-risk",
+    "factor-exposures",
+)
+
+
+@pytest.fixture(scope="module")
+def three() -> ReportData:
+    return collect(three_sessions().ledger, SECTORS, closes=three_closes(), costs=ProportionalCost(10.0))
+
+
+# numbers
+
+
+def test_slippage_is_price_against_plan_and_a_cost_is_positive(three: ReportData) -> None:
+    # 80 * (60.06 - 60) + 50 * (49.99 - 50) = 4.8 - 0.5; the sale 20 * (63 - 62.9) and the buy 10 * (50.1 - 50)
+    np.testing.assert_allclose(three.costs.slippage, [4.3, 0.0, 3.0], atol=1e-12)
+
+
+def test_fees_are_those_of_the_fills_and_those_charged_apart() -> None:
+    book = three_sessions()
+    fourth = SESSIONS[3]
+    book.deposit(fourth, "-1.20", kind="fee")
+    book.close(fourth, {"AAPL": "63", "KO": "50"})
+    data = collect(book.ledger, SECTORS)
+    np.testing.assert_allclose(data.costs.fees, [0.75, 0.0, 0.15, 1.20], atol=1e-12)
+    # a charge is a loss, not money that people took
+    assert data.book.returns[3] == pytest.approx(-1.20 / 11231.80)
+
+
+def test_the_model_is_asked_about_the_orders_as_they_were_planned(three: ReportData) -> None:
+    assert three.costs.expected is not None
+    # ten basis points of 80 * 60 + 50 * 50, and of 20 * 63 + 10 * 50
+    np.testing.assert_allclose(three.costs.expected, [7.3, 0.0, 1.76], atol=1e-12)
+
+
+def test_expected_impact_takes_volatility_from_the_sessions_before() -> None:
+    before = tuple(CALENDAR.between(CALENDAR.back(SESSIONS[0], 23), CALENDAR.back(SESSIONS[0], 1)))
+    # returns of +1 % and -1 % in turn, and a jump on the day of the trade that nobody knew of before
+    walk = 60.0 * np.cumprod([1.0] + [1.01, 0.99] * 11)
+    closes = PriceHistory(("AAPL",), (*before, SESSIONS[0]), np.append(walk, 90.0)[:, None])
+    book = BookWriter()
+    book.deposit(SESSIONS[0], "10000")
+    decision = book.decide(SESSIONS[0], {"AAPL": 0.5}, [("AAPL", Side.BUY, "100", "60")])
+    book.fill(decision, "AAPL", "60", "0")
+    book.close(SESSIONS[0], {"AAPL": "90"})
+    model = SquareRootCost(half_spread_bps=1.0, eta=0.5, delta=0.5, commission_bps=0.0)
+    data = collect(book.ledger, {}, closes=closes, costs=model, adv={"AAPL": 10_000.0})
+    sigma = np.std([0.01] * 10 + [-0.01] * 11, ddof=1)
+    assert data.costs.expected is not None
+    assert data.costs.expected[0] == pytest.approx(6000 * (1e-4 + 0.5 * sigma * 0.1))
+
+
+def test_turnover_is_the_larger_way_over_the_equity_before(three: ReportData) -> None:
+    assert three.book.turnover is not None
+    bought, sold = 80 * 60.06 + 50 * 49.99, 20 * 62.9
+    np.testing.assert_allclose(three.book.turnover, [bought / 10_000, 0.0, sold / 11_234.95], rtol=1e-12)
+
+
+def test_money_that_people_bring_is_no_return(three: ReportData) -> None:
+    np.testing.assert_allclose(three.equity, [9994.95, 11234.95, 11231.80], rtol=1e-12)
+    # the first session lost slippage and fees; in the second 80 AAPL gained 3 each on 9,994.95 and the 1,000
+    np.testing.assert_allclose(three.book.returns, [-5.05 / 10_000, 240 / 10_994.95, -3.15 / 11_234.95], rtol=1e-9)
+
+
+def test_weights_are_holdings_at_the_close_over_equity(three: ReportData) -> None:
+    assert three.symbols == ("AAPL", "KO")
+    held = np.array([[80 * 60, 50 * 50], [80 * 63, 50 * 50], [60 * 63, 60 * 50]])
+    np.testing.assert_allclose(three.weights, held / three.equity[:, None], rtol=1e-12)
+    np.testing.assert_allclose(three.weights.sum(axis=1) + three.cash / three.equity, 1.0, rtol=1e-12)
+    np.testing.assert_allclose(three.gross, three.weights.sum(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(three.by_sector()["consumer staples"], three.weights[:, 1])
+    assert three.remarks == ()
+
+
+def test_without_closes_the_decided_weights_are_shown_and_said_to_be_such() -> None:
+    data = collect(three_sessions().ledger, SECTORS)
+    assert not data.weights_are_held
+    assert data.weights[2].tolist() == [0.34, 0.27]
+    assert any("last decided" in remark for remark in data.remarks)
+
+
+def test_closes_that_disagree_with_the_ledger_are_remarked() -> None:
+    closes = three_closes()
+    wrong = replace(closes, closes=closes.closes * 1.02)
+    data = collect(three_sessions().ledger, SECTORS, closes=wrong)
+    assert any("miss the ledger's valuation by up to 1.46" in remark for remark in data.remarks)
+
+
+def test_a_session_without_a_close_takes_the_last_one() -> None:
+    closes = three_closes()
+    gap = replace(closes, closes=np.where(np.arange(3)[:, None] == 2, np.nan, closes.closes))
+    np.testing.assert_array_equal(
+        collect(three_sessions().ledger, SECTORS, closes=gap).weights,
+        collect(three_sessions().ledger, SECTORS, closes=closes).weights,
+    )
+
+
+def test_a_fill_that_is_taken_back_costs_nothing() -> None:
+    book = BookWriter()
+    book.deposit(SESSIONS[0], "10000")
+    decision = book.decide(SESSIONS[0], {"AAPL": 0.5}, [("AAPL", Side.BUY, "80", "60")])
+    fill = book.fill(decision, "AAPL", "61", "0")
+    book.fill(decision, "AAPL", "61", "0", reverses=fill)
+    book.close(SESSIONS[0], {})
+    data = collect(book.ledger, SECTORS, costs=ProportionalCost(10.0))
+    assert data.book.turnover is not None
+    assert data.costs.expected is not None
+    assert [data.costs.paid[0], data.book.turnover[0], data.costs.expected[0]] == [0.0, 0.0, 0.0]
+
+
+def test_what_the_ledger_cannot_tell_is_said() -> None:
+    book = three_sessions()
+    by_hand = CALENDAR.trading_instant(SESSIONS[2]) + timedelta(minutes=1)
+    book.book("KO", Side.SELL, Decimal(1), "50", "0", by_hand)
+    book.book("KO", Side.SELL, Decimal(1), "50", "0", CALENDAR.trading_instant(SESSIONS[3]))
+    data = collect(book.ledger, {"AAPL": "technology"}, closes=three_closes(), costs=SquareRootCost())
+    remarks = " ".join(data.remarks)
+    assert "1 fills after the last valued close" in remarks
+    assert "1 orders have no planned price" in remarks
+    assert "No daily volume is known for AAPL, KO" in remarks
+    assert "No sector is known for KO" in remarks
+    assert "the first 5 orders leaves impact out: fewer than 22 closes" in remarks
+    assert "No closes were given: expected costs" in " ".join(
+        collect(book.ledger, SECTORS, costs=SquareRootCost()).remarks
+    )
+
+
+def test_equity_from_nowhere_is_no_return() -> None:
+    book = BookWriter()
+    book.book("KO", Side.SELL, Decimal(1), "50", "0", CALENDAR.trading_instant(SESSIONS[0]))
+    book.close(SESSIONS[0], {"KO": "40"})
+    data = collect(book.ledger, SECTORS)
+    assert data.book.returns.tolist() == [0.0]
+    assert any("without a deposit" in remark for remark in data.remarks)
+
+
+def test_sessions_before_anybody_brought_money_are_left_out() -> None:
+    book = BookWriter()
+    book.close(SESSIONS[0], {})
+    book.deposit(SESSIONS[1], "100")
+    book.close(SESSIONS[1], {})
+    data = collect(book.ledger, {})
+    assert data.sessions == SESSIONS[1:2]
+    assert data.book.returns.tolist() == [0.0]
+
+
+def test_decisions_tell_who_answered_on_which_rung_and_what_cut(three: ReportData) -> None:
+    assert [(d.session, d.source, d.rung) for d in three.decisions] == [
+        (SESSIONS[0], "model", "optimiser"),
+        (SESSIONS[1], "model", "hold"),
+        (SESSIONS[2], "baseline", "closed_form"),
+    ]
+    last = three.decisions[-1]
+    assert (last.allocator, last.sells, last.buys, last.cuts) == ("min_var", 1, 1, ("position cap",))
+    np.testing.assert_allclose(three.decided, [0.73, 0.73, 0.61])
+
+
+def test_a_limit_that_cut_is_not_told_again_as_binding(three: ReportData) -> None:
+    assert [(e.session, e.rule, e.effect) for e in three.limit_events] == [
+        (SESSIONS[1], "position cap", Effect.BOUND),
+        (SESSIONS[1], "gross exposure", Effect.BOUND),
+        (SESSIONS[2], "position cap", Effect.CUT),
+        (SESSIONS[2], "sector cap", Effect.BOUND),
+    ]
+    assert three.limit_events[1].detail == "gross, cash"
+
+
+def test_caps_are_those_that_the_verdicts_name(three: ReportData) -> None:
+    np.testing.assert_allclose(three.gross_cap, [0.9, 0.9, 0.8])
+    np.testing.assert_allclose(three.sector_cap, 0.5)
+    assert np.isnan(three.position_cap[:2]).all()
+    assert three.position_cap[2] == 0.34
+
+
+def test_what_prices_carried_past_a_cap_is_counted(three: ReportData) -> None:
+    assert three.above_caps() == []
+    tight = replace(three, sector_cap=np.full(3, 0.3), position_cap=np.full(3, 0.45))
+    apple, cola = three.weights[:, 0].max(), three.weights[:, 1].max()
+    # AAPL was 48 %, 45 % (just under) and 34 %, KO never 30 %
+    assert tight.above_caps() == [("a position", 1, apple), ("technology", 3, apple)]
+    assert cola < 0.3
+
+
+def test_an_order_that_a_gate_denied_is_told_with_its_reason() -> None:
+    book = BookWriter()
+    book.deposit(SESSIONS[0], "100")
+    decision = book.decide(SESSIONS[0], {"KO": 0.5}, [("KO", Side.BUY, "1", "50")])
+    book.deny(decision, "KO", "G11: no room")
+    book.close(SESSIONS[0], {})
+    data = collect(book.ledger, SECTORS)
+    (event,) = data.limit_events
+    assert (event.rule, event.effect, event.detail) == ("order gates", Effect.DENIED, "buy KO: G11: no room")
+    assert data.orders == {"DENIED": 1}
+
+
+def test_a_baseline_counts_on_the_sessions_that_the_book_has() -> None:
+    other = three_sessions()
+    index = (SESSIONS[1:5], np.array([0.01, 0.02, 0.03, 0.04]))
+    data = collect(three_sessions().ledger, SECTORS, {"twin": other.ledger, "index": index}, closes=three_closes())
+    twin, listed = data.baselines
+    np.testing.assert_array_equal(twin.returns, data.book.returns)
+    assert twin.turnover is not None
+    assert data.book.turnover is not None
+    np.testing.assert_array_equal(twin.turnover, data.book.turnover)
+    assert listed.sessions == SESSIONS[1:3]
+    assert listed.returns.tolist() == [0.01, 0.02]
+    assert listed.turnover is None
+    assert data.remarks == ("index covers 2 of the book's 3 sessions.",)
+
+
+def test_key_numbers_are_those_of_the_statistics_and_a_short_history_has_none_a_year() -> None:
+    returns = np.random.default_rng(1).normal(0.001, 0.01, 100)
+    track = Track("x", SESSIONS[:100], returns, np.full(100, 0.01), np.full(100, 2e-5))
+    key = track.key_numbers
+    assert key.sharpe == statistics.sharpe(returns)
+    assert key.annual_return == statistics.annualised_return(returns)
+    assert key.turnover == pytest.approx(2.52)
+    assert key.cost_bps == pytest.approx(50.4)
+    short = Track("x", SESSIONS[:62], returns[:62]).key_numbers
+    assert np.isnan([short.annual_return, short.sharpe, short.calmar, short.turnover]).all()
+    assert short.total_return == pytest.approx(np.prod(1.0 + returns[:62]) - 1.0)
+
+
+def test_months_compound_to_the_year() -> None:
+    sessions = tuple(CALENDAR.between(SESSIONS[0], SESSIONS[40]))
+    returns = np.full(len(sessions), 0.01)
+    (year,) = months(Track("x", sessions, returns))
+    in_march = sum(session.month == 3 for session in sessions)
+    assert year[2] == pytest.approx(1.01**in_march - 1.0)
+    assert year[12] == pytest.approx(1.01 ** len(sessions) - 1.0)
+    assert np.isnan(year[[0, 1, 5]]).all()
+
+
+def test_drawdown_and_growth_begin_before_the_first_session() -> None:
+    track = Track("x", SESSIONS[:2], np.array([-0.1, 0.05]))
+    np.testing.assert_allclose(track.growth, [90.0, 94.5])
+    np.testing.assert_allclose(track.drawdown, [0.1, 0.055])
+
+
+# drawing
+
+
+@given(st.lists(st.tuples(st.floats(-50, 350), st.floats(5, 40)), min_size=1, max_size=9))
+def test_names_do_not_overlap_and_stay_inside_where_there_is_room(names: list[tuple[float, float]]) -> None:
+    wanted, heights = [y for y, _ in names], [height for _, height in names]
+    room = sum(heights) + 10.0
+    places = spread(wanted, heights, room)
+    edges = sorted((place - height / 2, place + height / 2) for place, height in zip(places, heights, strict=True))
+    assert edges[0][0] >= -1e-6
+    assert edges[-1][1] <= room + 1e-6
+    assert all(low >= high - 1e-6 for (_, high), (low, _) in pairwise(edges))
+
+
+def test_a_name_with_room_around_it_stays_where_it_wants_to_be() -> None:
+    assert spread([20.0, 100.0], [14.0, 14.0], 200.0) == [20.0, 100.0]
+    assert spread([50.0, 50.0], [14.0, 14.0], 200.0) == [43.0, 57.0]
+
+
+@pytest.mark.parametrize(("count", "word"), [(60, "session"), (200, "week"), (600, "month"), (4000, "quarter")])
+def test_periods_keep_every_session(count: int, word: str) -> None:
+    sessions = CALENDAR.between(CALENDAR.back(SESSIONS[0], count), SESSIONS[0])[:count]
+    gathered = periods(sessions)
+    assert gathered.word == word
+    assert gathered.sums(np.ones(count)).sum() == count
+    assert len(gathered.edges) == len(gathered.starts) + 1
+
+
+def test_thinning_keeps_the_ends() -> None:
+    assert thinned(3, 300).tolist() == [0, 1, 2]
+    rows = thinned(1000, 300)
+    assert (rows[0], rows[-1], len(rows)) == (0, 999, 300)
+
+
+def test_no_two_roles_share_a_colour_and_every_role_has_a_dark_one() -> None:
+    assert len(set(COLOURS.values())) == len(COLOURS)
+    assert COLOURS.keys() == DARK.keys()
+
+
+def test_a_path_that_spans_more_than_threefold_is_drawn_on_a_logarithmic_scale(three: ReportData) -> None:
+    steep = replace(three, book=replace(three.book, returns=np.array([0.0, 1.0, 0.6])))
+    picture = growth(steep)
+    assert picture.caption.startswith("Logarithmic scale")
+    assert picture.draw is not None
+    assert picture.draw(WIDE).axes[0].get_yscale() == "log"
+    assert growth(three).draw(WIDE).axes[0].get_yscale() == "linear"  # type: ignore[misc]
+
+
+def test_numbers_are_written_as_people_write_them() -> None:
+    assert number(-1234.5, 1) == "\N{MINUS SIGN}1,234.5"
+    assert number(-0.001) == "0.00"
+    assert percent(0.1234) == "12.3\N{NO-BREAK SPACE}%"
+    assert percent(float("nan")) == "\N{EN DASH}"
+    assert (plural(1, "session"), plural(2000, "session")) == ("1 session", "2,000 sessions")
+
+
+# the page
+
+
+class Links(HTMLParser):
+    """What a page refers to, its ids, its headings and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.ids: list[str] = []
+        self.tags: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attrs:
+            if name in ("href", "src", "xlink:href", "data", "srcset", "action"):
+                self.addresses.append(value or "")
+            if name == "id":
+                self.ids.append(value or "")
+
+
+@pytest.fixture(scope="module")
+def full() -> ReportData:
+    book, closes = a_longer_book(70)
+    index = (SESSIONS[:70], np.random.default_rng(2).normal(0.0, 0.02, 70))
+    factors = FactorAttribution(
+        0.0001, 1.2, {"market": 0.8, "size": -0.1}, {"market": 20.0, "size": float("nan")}, 0.7, 0.005, {}, 0.0, 70
+    )
+    attribution = Attribution(factors, RiskAttribution(0.01, {"AAPL": 0.008, "KO": 0.002}))
+    return collect(
+        book.ledger,
+        SECTORS,
+        {"<b>index</b> & $co$": index},
+        attribution,
+        closes=closes,
+        costs=ProportionalCost(10.0),
+        rng=np.random.default_rng(0),
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(full: ReportData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    write_report(full, folder / "new", "Sample <book>", ["Daily volumes are assumed."])
+    return folder / "new"
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> str:
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_page_has_every_figure_for_wide_and_for_narrow_screens(page: str) -> None:
+    assert set(FIGURES) <= set(Links(page).ids)
+    assert page.count("<svg") == 2 * len(FIGURES)
+
+
+def test_the_page_refers_to_nothing_outside_itself(page: str) -> None:
+    links = Links(page)
+    assert all(address.startswith("#") for address in links.addresses)
+    assert not re.search(r"https?:|@import|url\((?!#)", page)
+    assert not {"script", "link", "img", "iframe"} & set(links.tags)
+
+
+def test_ids_are_unique_and_every_reference_has_its_target(page: str) -> None:
+    links = Links(page)
+    assert [name for name, times in Counter(links.ids).items() if times > 1] == []
+    wanted = {address[1:] for address in links.addresses} | set(re.findall(r"url\(#([^)]+)\)", page))
+    assert wanted <= set(links.ids)
+
+
+def test_the_drawings_use_the_colours_of_the_page(page: str) -> None:
+    drawings = "".join(re.findall(r"<svg.*?</svg>", page, re.DOTALL))
+    # matplotlib leaves black out: it is what SVG draws by default
+    assert re.findall(r"#[0-9a-fA-F]{6}\b", drawings) == []
+    assert "var(--book)" in drawings
+
+
+def test_names_and_notes_are_text_and_not_markup(page: str) -> None:
+    assert "<b>index</b>" not in page
+    assert "&lt;b&gt;index&lt;/b&gt; &amp; $co$" in page
+    assert "Sample &lt;book&gt;" in page
+    assert "Daily volumes are assumed." in page
+
+
+def test_the_page_tells_the_key_numbers_the_interval_and_the_last_decisions(page: str, full: ReportData) -> None:
+    assert percent(full.book.key_numbers.annual_return) in page
+    difference = full.baselines[0].against_book
+    assert difference is not None
+    assert f"{number(difference.low)} to {number(difference.high)}" in page
+    assert page.count('<th scope="row" class="date">') == 15
+    assert "position cap" in page
+
+
+def test_the_figures_lie_beside_the_page_and_are_not_blank(folder: Path) -> None:
+    assert {path.stem for path in folder.glob("*.png")} == set(FIGURES)
+    for path in folder.glob("*.png"):
+        pixels = matplotlib.image.imread(path)
+        assert pixels.shape[1] == 1680
+        assert pixels[..., :3].std() > 0.02, path
+
+
+def test_the_same_ledger_gives_the_same_bytes(folder: Path, full: ReportData, tmp_path: Path) -> None:
+    again = write_report(full, tmp_path, "Sample <book>", ["Daily volumes are assumed."])
+    assert again.read_bytes() == (folder / "report.html").read_bytes()
+    assert (tmp_path / "equity.png").read_bytes() == (folder / "equity.png").read_bytes()
+
+
+def test_an_empty_ledger_gives_a_page_that_says_so(tmp_path: Path) -> None:
+    data = collect(BookWriter().ledger, {}, {"index": (SESSIONS, np.zeros(len(SESSIONS)))}, closes=three_closes())
+    text = write_report(data, tmp_path).read_text(encoding="utf-8")
+    assert "No session has been valued yet" in text
+    assert list(tmp_path.glob("*.png")) == []
+
+
+def test_decisions_and_fills_before_the_first_close_are_told(tmp_path: Path) -> None:
+    book = BookWriter()
+    book.deposit(SESSIONS[0], "100")
+    decision = book.decide(SESSIONS[0], {"KO": 0.5}, [("KO", Side.BUY, "1", "50")])
+    book.fill(decision, "KO", "50", "0")
+    text = write_report(collect(book.ledger, {}), tmp_path).read_text(encoding="utf-8")
+    assert "1 decision and\n1 fill" in text
+    assert "1 fills after the last valued close" in text
+
+
+def test_one_session_gives_tables_and_says_when_figures_begin(tmp_path: Path) -> None:
+    book = BookWriter()
+    book.deposit(SESSIONS[0], "100")
+    book.close(SESSIONS[0], {})
+    text = write_report(collect(book.ledger, {}, closes=three_closes()), tmp_path).read_text(encoding="utf-8")
+    assert "One session has been valued. Figures begin with the second." in text
+    assert "Numbers a year begin with 63 sessions" in text
+
+
+def test_a_book_that_only_holds_cash_is_drawn(tmp_path: Path) -> None:
+    book = BookWriter()
+    book.deposit(SESSIONS[0], "100")
+    for session in SESSIONS[:3]:
+        book.close(session, {})
+    data = collect(book.ledger, {}, closes=three_closes(), costs=ProportionalCost())
+    text = write_report(data, tmp_path).read_text(encoding="utf-8")
+    for reason in ("nothing was traded", "nothing was decided or held", "there are no decisions", "needs 31"):
+        assert reason in text
+    assert "never fell below an earlier high" in text
+
+
+def test_the_window_of_the_rolling_sharpe_is_stated_when_it_is_short(full: ReportData) -> None:
+    rolling = next(picture for picture in pictures(full) if picture.name == "rolling-sharpe")
+    assert "70 sessions are too few for a year's" in rolling.caption
+    assert "of the month up to each session" in rolling.caption
