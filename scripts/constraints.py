@@ -30,7 +30,7 @@ def resolve(upgrade: bool) -> dict[str, str]:
         command += ["--report", str(report), f"{ROOT}[{EXTRAS}]"]
         if PINNED.exists() and not upgrade:
             command += ["--constraint", str(PINNED)]
-        subprocess.run(command, check=True)  # noqa: S603 - our own command
+        subprocess.run(command, check=True)
         chosen = json.loads(report.read_text(encoding="utf-8"))["install"]
     versions = {item["metadata"]["name"].lower().replace("_", "-"): item["metadata"]["version"] for item in chosen}
     versions.pop("ordinis", None)

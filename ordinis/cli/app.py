@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -32,6 +33,9 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
     if version:
         console.print(f"ordinis {__version__}")
         raise typer.Exit
+    from ordinis.bootstrap.process import logging_to
+
+    logging_to(level=logging.WARNING)
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], as_json: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,6 +38,8 @@ def backtest(
     from ordinis.settings import load
 
     settings = load()
+    # A back-test's denied orders are in its ledger; here they would only tear the progress bar.
+    bootstrap.logging_to(level=logging.ERROR)
     rules = bootstrap.rulebook(settings)
     begin = first.date() if first else settings.replay_first
     end = last.date() if last else settings.replay_last
@@ -95,6 +98,7 @@ def _baseline(place: int, first: date, last: date) -> tuple[object, ...]:
     from ordinis.evaluation.baselines import BASELINES, run_baseline
     from ordinis.settings import load
 
+    bootstrap.logging_to(level=logging.ERROR)
     settings = load().model_copy(update={"profile": "research"})
     baseline = BASELINES[place]
     result = run_baseline(

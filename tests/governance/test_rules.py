@@ -37,8 +37,14 @@ RULES: list[Rule] = [
 weights = st.dictionaries(st.sampled_from(["AAPL", "MSFT", "KO", "XOM"]), st.floats(0, 1), max_size=4)
 
 
-@given(weights, weights.filter(lambda w: sum(w.values()) <= 1), st.integers(100, 200), st.integers(90, 110),
-       st.sampled_from(RULES), st.sampled_from([OPEN, CLOSED]))
+@given(
+    weights,
+    weights.filter(lambda w: sum(w.values()) <= 1),
+    st.integers(100, 200),
+    st.integers(90, 110),
+    st.sampled_from(RULES),
+    st.sampled_from([OPEN, CLOSED]),
+)
 def test_a_rule_never_enlarges_a_position(
     proposal: dict[str, float], held: dict[str, float], peak: int, previous: int, rule: Rule, context: RuleContext
 ) -> None:
