@@ -1,0 +1,34 @@
+"""Every weekday after the close, or when a session is said to have closed: ingest, then attribution, then report."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from flows.attribution import attribution
+from flows.ingest import ingest
+from flows.report import report
+from tasks.jobs import NothingToDo, once
+
+STEPS = (ingest, attribution, report)
+
+
+@flow(name="nightly")
+def nightly(session: date | None = None) -> State:
+    """All that is done for one session after its close; the last one that closed when none is given."""
+    return once("nightly", session, every_step)
+
+
+def every_step(session: date) -> str:
+    """Run the steps in their order; a step that has nothing to do yet leaves the night unfinished."""
+    told = []
+    for step in STEPS:
+        state: State = step(session, return_state=True)
+        if not state.is_completed():
+            state.result()  # raises what ended the step
+        if state.name not in ("Completed", "AlreadyDone"):
+            raise NothingToDo("Unfinished", f"{step.name} ended {state.name}: {state.message}")
+        told.append(f"{step.name} {state.name}")
+    return ", ".join(told)

@@ -1,0 +1,78 @@
+"""What happens to a session once it has closed: attribution, and the report."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import date
+from typing import Any, TypeVar
+
+from prefect import task
+
+from ordinis import bootstrap
+from ordinis.clock import trading_calendar
+from ordinis.monitoring import attribution
+from ordinis.operations.environments import ray_switches
+from ordinis.settings import Settings, load
+
+T = TypeVar("T")
+RAY_SECONDS = 300.0
+LOCAL_STORE_BYTES = 80 * 1024 * 1024
+
+
+@task
+def book_is_valued(session: date) -> bool:
+    """Whether the actor has valued the book at the session's close."""
+    return attribution.valued(bootstrap.ledger(load()), session)
+
+
+@task(retries=1, retry_delay_seconds=10)
+def attribute(session: date) -> str:
+    """Find and keep where the return and the risk came from; the numbers are crunched on Ray."""
+    settings = load()
+    book = attribution.read(bootstrap.ledger(settings), bootstrap.bar_store(settings), trading_calendar(), session)
+    numbers = on_ray(settings, attribution.attribute, book)
+    attribution.save(bootstrap.records(settings), settings.account, session, numbers)
+    return f"{len(book.returns)} returns, {len(book.symbols)} holdings"
+
+
+@task
+def write_report(session: date) -> str:
+    """Write the daily report; tell where it is."""
+    return str(bootstrap.report(load(), session))
+
+
+def on_ray(settings: Settings, function: Callable[..., T], *arguments: Any) -> T:
+    """Run `function` on the cluster that is up, or on a small Ray of our own where none is."""
+    with _connected(settings) as ray:
+        result: T = ray.get(ray.remote(num_cpus=1)(function).remote(*arguments), timeout=RAY_SECONDS)
+        return result
+
+
+@contextmanager
+def _connected(settings: Settings) -> Iterator[Any]:
+    # Ray reads these when it is imported, and a flow that was started by hand does not have them.
+    os.environ.update(ray_switches(settings))
+    import ray
+
+    cluster: dict[str, Any] = {"address": settings.ray_address}
+    if not _listens(settings.host, settings.ray_port):
+        cluster = {
+            "address": "local",
+            "num_cpus": 1,
+            "include_dashboard": False,
+            "object_store_memory": LOCAL_STORE_BYTES,
+        }
+    ray.init(**cluster, log_to_driver=False, configure_logging=False)
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _listens(host: str, port: int) -> bool:
+    with closing(socket.socket()) as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex((host, port)) == 0

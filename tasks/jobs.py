@@ -1,0 +1,75 @@
+"""What is done for which session is written in our own table; the orchestrator only says when to try.
+
+A job is done once for each session. It may be started any number of times, by a schedule, an event or a person, and
+after a crash; every run that finds nothing to do ends in a state that says why:
+
+    NotASession   NotClosed   AlreadyDone   and what a job says of itself, such as NotValued
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+
+from prefect import task
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from ordinis import bootstrap
+from ordinis.clock import SystemClock, trading_calendar
+from ordinis.persistence.records import JobStatus
+from ordinis.settings import load
+
+
+class NothingToDo(Exception):
+    """There is nothing to do for this session yet; `name` is the state in which the run ends."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name, self.reason = name, reason
+        super().__init__(reason)
+
+
+def once(job: str, session: date | None, work: Callable[[date], str]) -> State:
+    """Do `work` for `session`, or for the last session that closed, unless it is done.
+
+    Args:
+        work: does the job and tells in a line what it did; it may raise NothingToDo.
+    """
+    try:
+        day = closed_session(session)
+    except NothingToDo as nothing:
+        return Completed(name=nothing.name, message=nothing.reason)
+    records, clock = bootstrap.records(load()), SystemClock()
+    if not records.start_job(job, day, clock.now()):
+        return Completed(name="AlreadyDone", message=f"{job} is done for {day}")
+    try:
+        told = work(day)
+    except NothingToDo as nothing:
+        records.finish_job(job, day, clock.now(), JobStatus.FAILED, nothing.reason)
+        return Completed(name=nothing.name, message=nothing.reason)
+    except BaseException as error:
+        # Whatever ended it, a cancellation too: the next run begins anew, and whoever waits is told.
+        records.finish_job(job, day, clock.now(), JobStatus.FAILED, f"{type(error).__name__}: {error}"[:500])
+        raise
+    records.finish_job(job, day, clock.now(), JobStatus.DONE, told)
+    return Completed(message=f"{day}: {told}")
+
+
+@task
+def ask_calendar(session: date | None) -> tuple[date, str]:
+    """The session that is meant, and the name of the state to end in when there is nothing to do for it."""
+    calendar, now, settings = trading_calendar(), SystemClock().now(), load()
+    if session is None:
+        closed = calendar.last_closed(now)
+        # The sample market ended long ago; its last session is as late as it gets.
+        return (min(closed, settings.replay_last) if settings.source == "sample" else closed), ""
+    if not calendar.is_session(session):
+        return session, "NotASession"
+    return session, "NotClosed" if calendar.closes(session) > now else ""
+
+
+def closed_session(session: date | None) -> date:
+    day, nothing = ask_calendar(session)
+    if nothing:
+        raise NothingToDo(nothing, f"{day} is no session" if nothing == "NotASession" else f"{day} has not closed yet")
+    return day

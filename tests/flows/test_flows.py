@@ -1,0 +1,184 @@
+"""Flows as they read: what they end in, and what stands in the records afterwards."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+import yaml
+from prefect.client.schemas.objects import State
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_URL,
+    PREFECT_HOME,
+    PREFECT_SERVER_ALLOW_EPHEMERAL_MODE,
+    temporary_settings,
+)
+
+from flows.attribution import attribution
+from flows.ingest import ingest
+from flows.nightly import nightly
+from flows.report import report
+from ordinis import bootstrap
+from ordinis.errors import DataUnavailable
+from ordinis.operations.environments import token
+from ordinis.persistence.records import JobStatus, Records
+from ordinis.settings import load
+from tasks.after_close import book_is_valued
+from tasks.bars import fetch_bars
+from tasks.jobs import NothingToDo, ask_calendar, once
+from tests.operations.running import PROJECT, Running
+
+SUNDAY, HOLIDAY, SESSION = date(2022, 6, 5), date(2022, 5, 30), date(2022, 6, 1)
+FLOWS = {"ingest": ingest, "attribution": attribution, "report": report, "nightly": nightly}
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Settings as a flow run finds them: in the environment."""
+    monkeypatch.setenv("ORDINIS_HOME", str(tmp_path))
+    monkeypatch.setenv("ORDINIS_PROJECT", str(PROJECT))
+    return tmp_path
+
+
+@pytest.fixture
+def records(home: Path) -> Records:
+    return bootstrap.records(load())
+
+
+@pytest.fixture
+def prefect(up: Running, home: Path) -> Iterator[None]:
+    """The running server, for flows that run in this process."""
+    talk = {
+        PREFECT_API_URL: up.settings.prefect_url,
+        PREFECT_API_AUTH_STRING: token(up.settings.prefect_password_path),
+        PREFECT_HOME: home / "prefect",
+        PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False,
+    }
+    with temporary_settings(talk):
+        yield
+
+
+def status(records: Records, job: str) -> list[tuple[date, JobStatus]]:
+    return [(run.logical_date, run.status) for run in records.job_runs(job)]
+
+
+class TestBodies:
+    """Task bodies as plain functions."""
+
+    def test_one_session_s_bars_come_once(self, home: Path) -> None:
+        assert fetch_bars.fn(SESSION) == "26 bars, 26 new, 0 in quarantine"
+        assert fetch_bars.fn(SESSION) == "26 bars, 0 new, 0 in quarantine"
+
+    def test_a_session_that_the_source_does_not_have(self, home: Path) -> None:
+        with pytest.raises(DataUnavailable):
+            fetch_bars.fn(date(2023, 6, 1))
+
+    def test_a_book_that_never_was_is_not_valued(self, home: Path) -> None:
+        assert not book_is_valued.fn(SESSION)
+
+    @pytest.mark.parametrize(
+        ("asked", "answered"),
+        [
+            (SESSION, (SESSION, "")),
+            (SUNDAY, (SUNDAY, "NotASession")),
+            (HOLIDAY, (HOLIDAY, "NotASession")),
+            (date(2027, 6, 1), (date(2027, 6, 1), "NotClosed")),
+            (None, (date(2022, 12, 28), "")),
+        ],
+    )
+    def test_the_calendar_is_asked_first(self, home: Path, asked: date | None, answered: tuple[date, str]) -> None:
+        assert ask_calendar.fn(asked) == answered
+
+    @pytest.mark.processes
+    def test_without_a_cluster_the_numbers_are_crunched_on_a_small_ray_of_our_own(self, home: Path) -> None:
+        code = (
+            "from ordinis.settings import load; from tasks.after_close import on_ray; import os, ray; "
+            "print(on_ray(load().model_copy(update={'ray_port': 1}), lambda x: (x + 1, os.getpid() != %d), 41)); "
+            "print(ray.is_initialized())"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code.replace("%d", "os.getppid()")],
+            cwd=PROJECT, capture_output=True, text=True, timeout=60, check=True,
+        )  # fmt: skip
+        assert done.stdout.split("\n")[:2] == ["(42, True)", "False"]
+
+
+@pytest.mark.processes
+@pytest.mark.usefixtures("prefect")
+class TestFlows:
+    @pytest.mark.parametrize("name", FLOWS)
+    @pytest.mark.parametrize(
+        ("day", "ends"), [(SUNDAY, "NotASession"), (HOLIDAY, "NotASession"), (date(2027, 6, 1), "NotClosed")]
+    )
+    def test_on_a_day_without_a_close_there_is_nothing_to_do(
+        self, records: Records, name: str, day: date, ends: str
+    ) -> None:
+        state: State = FLOWS[name](day, return_state=True)
+        assert (state.name, state.is_completed()) == (ends, True)
+        assert status(records, name) == []
+
+    def test_ingest_is_done_once_for_a_session(self, records: Records) -> None:
+        first: State = ingest(SESSION, return_state=True)
+        assert (first.name, first.message) == ("Completed", "2022-06-01: 26 bars, 26 new, 0 in quarantine")
+        assert status(records, "ingest") == [(SESSION, JobStatus.DONE)]
+        assert ingest(SESSION, return_state=True).name == "AlreadyDone"
+
+    def test_without_a_session_it_is_the_last_that_the_source_has(self, records: Records) -> None:
+        assert ingest(return_state=True).message.startswith("2022-12-28: 26 bars")
+        assert records.job_done("ingest", date(2022, 12, 28))
+
+    @pytest.mark.parametrize("name", ["attribution", "report"])
+    def test_a_book_without_a_value_has_nothing_to_attribute_or_report_yet(self, records: Records, name: str) -> None:
+        state: State = FLOWS[name](SESSION, return_state=True)
+        assert (state.name, state.is_completed()) == ("NotValued", True)
+        assert status(records, name) == [(SESSION, JobStatus.FAILED)]
+
+    def test_a_night_in_which_a_step_had_nothing_to_do_is_unfinished(self, records: Records) -> None:
+        state: State = nightly(SESSION, return_state=True)
+        assert state.name == "Unfinished"
+        assert "attribution ended NotValued" in str(state.message)
+        assert records.job_done("ingest", SESSION)
+        assert status(records, "nightly") == [(SESSION, JobStatus.FAILED)]
+
+    def test_what_fails_is_recorded_and_begins_anew(self, records: Records) -> None:
+        def broken(_session: date) -> str:
+            raise ZeroDivisionError("by zero")
+
+        with pytest.raises(ZeroDivisionError):
+            once("job", SESSION, broken)
+        assert [(run.status, run.detail) for run in records.job_runs("job")] == [
+            (JobStatus.FAILED, "ZeroDivisionError: by zero")
+        ]
+        assert once("job", SESSION, lambda session: "well").message == "2022-06-01: well"
+        assert once("job", SESSION, broken).name == "AlreadyDone"
+
+    def test_a_job_may_say_that_there_is_nothing_to_do_yet(self, records: Records) -> None:
+        def early(_session: date) -> str:
+            raise NothingToDo("TooEarly", "come back")
+
+        assert once("job", SESSION, early).name == "TooEarly"
+        assert once("job", SESSION, lambda session: "now").name == "Completed"
+
+
+class TestDeployments:
+    """prefect.yaml, read."""
+
+    @pytest.fixture
+    def deployments(self) -> dict[str, dict[str, object]]:
+        content = yaml.safe_load((PROJECT / "prefect.yaml").read_text(encoding="utf-8"))
+        return {each["name"]: each for each in content["deployments"]}
+
+    def test_each_flow_has_one_under_its_own_name(self, deployments: dict[str, dict[str, object]]) -> None:
+        assert {name: each["entrypoint"] for name, each in deployments.items()} == {
+            name: f"flows/{name}.py:{name}" for name in FLOWS
+        }
+        assert all(flow.name == name for name, flow in FLOWS.items())
+
+    def test_each_runs_one_at_a_time_and_lets_the_next_wait(self, deployments: dict[str, dict[str, object]]) -> None:
+        for each in deployments.values():
+            assert each["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
