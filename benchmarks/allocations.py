@@ -9,9 +9,6 @@ description, are printed and written to benchmarks/results/allocations.json.
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import socket
 import sys
 import tempfile
@@ -25,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import uvicorn
 
+from benchmarks import machine
 from ordinis import bootstrap
 from ordinis.allocation.remote import RemoteAllocator
 from ordinis.bootstrap.deciding import ALLOCATORS
@@ -36,7 +34,6 @@ from ordinis.serving.app import create_app
 from ordinis.settings import Settings
 
 SESSION = date(2020, 3, 16)
-RESULTS = Path(__file__).parent / "results" / "allocations.json"
 
 
 def measure(ask: Callable[[], object], times: int) -> dict[str, float]:
@@ -83,16 +80,7 @@ def main() -> None:
         }
         server.should_exit = True
         thread.join()
-    machine = {
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "questions": times,
-    }
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({"machine": machine, "latency": rows}, indent=2) + "\n", encoding="utf-8")
+    machine.write("allocations", {"questions": times, "latency": rows})
     for name, sides in rows.items():
         print(f"{name:28}", "  ".join(f"{side} {v['p50_ms']:.2f} / {v['p99_ms']:.2f} ms" for side, v in sides.items()))
 
