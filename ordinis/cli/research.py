@@ -74,8 +74,8 @@ def baselines(
 ) -> None:
     """Reproduce the table of baselines: eight strategies on 20 stocks, 2000 to 2022, 10 basis points a side.
 
-    Takes about ten minutes. The columns "recorded" are the design's own figures, measured by another program that traded at
-    the very close it had seen; here a decision trades at the prices of the session after, which costs a little.
+    Takes about ten minutes. The columns "recorded" are the design's own figures, measured by another program that
+    traded at the very close it had seen; here a decision trades at the prices of the session after.
     """
     from concurrent.futures import ProcessPoolExecutor
 
