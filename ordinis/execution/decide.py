@@ -7,7 +7,7 @@ traded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import Any
 
@@ -84,9 +84,10 @@ class Desk:
         proposed = self.rulebook.review(answer.weights, portfolio, context)
         # Bands may leave drift alone, so the book as it stands goes before the rules too.
         standing = self.rulebook.review(portfolio.weights, portfolio, context)
-        review = _both(proposed, standing)
+        over = {s for s, weight in portfolio.weights.items() if standing.weights.get(s, 0.0) < weight - CUT}
+        review = _both(proposed, standing, over)
         volatility = session_volatility(view.symbols, view.closes)
-        orders = self._plan(view, portfolio, answer, review, standing, volatility)
+        orders = self._plan(view, portfolio, answer, review, over, volatility)
         inputs = canonical(self.inputs(view, portfolio, answer))
         model = f"{answer.allocator}@{answer.version}"
         decision = Decision(
@@ -129,14 +130,13 @@ class Desk:
         portfolio: PortfolioSnapshot,
         answer: Allocation,
         review: Review,
-        standing: Review,
+        over: Set[str],
         volatility: Mapping[str, float],
     ) -> tuple[PlannedOrder, ...]:
         if review.refused:
             return ()
         held = portfolio.weights
-        demanded = {symbol for symbol, weight in held.items() if standing.weights.get(symbol, 0.0) < weight - CUT}
-        demanded |= {
+        demanded = over | {
             symbol
             for symbol, weight in answer.weights.items()
             if review.weights.get(symbol, 0.0) < min(weight, held.get(symbol, 0.0)) - CUT
@@ -163,11 +163,14 @@ class Desk:
         return Verdict("certificate", -certificate.tolerance, certificate.worst, certificate.holds, detail)
 
 
-def _both(proposed: Review, standing: Review) -> Review:
-    """What the rules leave of a proposal, and of the book as it stands where that is less."""
+def _both(proposed: Review, standing: Review, over: Set[str]) -> Review:
+    """What the rules leave of a proposal, and, for the symbols in `over`, of the book as it stands."""
     if proposed.refused:
         return proposed
-    weights = {symbol: min(weight, standing.weights.get(symbol, weight)) for symbol, weight in proposed.weights.items()}
+    weights = {
+        symbol: min(weight, standing.weights.get(symbol, 0.0)) if symbol in over else weight
+        for symbol, weight in proposed.weights.items()
+    }
     failed = {verdict.rule for verdict in proposed.verdicts if not verdict.passed}
     more = tuple(
         replace(verdict, rule=f"{verdict.rule}, held")

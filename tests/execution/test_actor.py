@@ -183,6 +183,24 @@ def test_a_holding_that_prices_carried_far_past_its_cap_is_cut_whatever_the_band
     assert failed == ["position cap, held"]
 
 
+def test_a_holding_may_be_added_to_up_to_its_limits() -> None:
+    actor = an_actor(allocator=Fixed({"AAPL": 0.05, "KO": 0.05, "XOM": 0.05}))
+    actor.trade(TODAY)
+    actor.close(closed(TODAY))
+    later = CALENDAR.next_session(date(2020, 3, 24))  # past the cool-down
+    clock = actor.engine.clock
+    assert isinstance(clock, ReplayClock)
+    for session in CALENDAR.between(NEXT, CALENDAR.previous_session(later)):
+        clock.advance(CALENDAR.closes(session))
+        actor.close(closed(session))
+    clock.advance(CALENDAR.trading_instant(later))
+    actor.allocator = Fixed({"AAPL": 0.15, "KO": 0.05, "XOM": 0.05})
+    decision = actor.trade(later)
+    assert decision is not None
+    assert [(order.symbol, order.side.value) for order in decision.orders] == [("AAPL", "buy")]
+    assert actor.snapshot(clock.now()).weights["AAPL"] == pytest.approx(0.15, abs=1e-3)
+
+
 @pytest.mark.parametrize("state", [TradingState.HALTED, TradingState.KILLED])
 def test_nothing_is_decided_while_trading_is_stopped(state: TradingState) -> None:
     actor = an_actor()
