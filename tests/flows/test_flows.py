@@ -97,9 +97,9 @@ class TestBodies:
     @pytest.mark.processes
     def test_without_a_cluster_the_numbers_are_crunched_on_a_small_ray_of_our_own(self, home: Path) -> None:
         code = (
-            "from ordinis.settings import load; from tasks.after_close import on_ray; import os, ray; "
+            "from ordinis.settings import load; from tasks.after_close import on_ray; import os; "
             "print(on_ray(load().model_copy(update={'ray_port': 1}), lambda x: (x + 1, os.getpid() != %d), 41)); "
-            "print(ray.is_initialized())"
+            "import ray; print(ray.is_initialized())"
         )
         done = subprocess.run(
             [sys.executable, "-c", code.replace("%d", "os.getppid()")],
