@@ -23,14 +23,15 @@ if TYPE_CHECKING:
 
 FIRST = date(2019, 11, 1)
 NIGHTS = 2
+MONDAY, SATURDAY = 0, 5
 DAMAGED = (
-    ("AAPL", 2, "113.1"),  # a Saturday, when the stretch ends on a Thursday
-    ("JNJ", 1, "1290.1"),  # ten times the close before
-    ("KO", 1, "-48.9"),
-    ("MSFT", 1, ""),
-    ("XXXX", 1, "10.0"),
+    ("AAPL", SATURDAY, "113.1"),
+    ("JNJ", MONDAY, "2290.1"),  # twenty times the close before
+    ("KO", MONDAY, "-48.9"),
+    ("MSFT", MONDAY, ""),
+    ("XXXX", MONDAY, "10.0"),
 )
-"""Symbol, days after the stretch, close."""
+"""Symbol, day of the week after the stretch, close: wrong in five ways."""
 
 
 @app.command()
@@ -102,17 +103,15 @@ def _damaged_batch(settings: Settings, after: date) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["symbol", "session", "open", "high", "low", "close", "volume"])
-        for symbol, days, close in DAMAGED:
-            writer.writerow([symbol, after + timedelta(days=days), "", "", "", close, ""])
+        for symbol, weekday, close in DAMAGED:
+            day = after + timedelta(days=1 + (weekday - after.weekday() - 1) % 7)
+            writer.writerow([symbol, day, "", "", "", close, ""])
     _ordinis(settings, "data", "ingest", "--file", str(path), quiet=True)
     records = bootstrap.records(settings)
     batch = next(row for row in records.batches() if "damaged" in row.source)
     rows = [(row.symbol, row.session, "; ".join(row.reasons)) for row in records.quarantined(batch.id)]
-    show(
-        "  A batch that was damaged on purpose: in quarantine, nothing of it stored",
-        ("symbol", "session", "reason"),
-        rows,
-    )
+    title = f"  A batch damaged on purpose: {batch.clean} of its {batch.rows} rows stored, the others in quarantine"
+    show(title, ("symbol", "session", "reason"), rows)
 
 
 def _actor(settings: Settings, *arguments: str) -> None:
