@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     rulebook: Path | None = Field(None, description="rulebook file; none for the one that ships")
     allocator: str = Field("minimum-variance", description="name, or path/to/file.py:ClassName")
     baseline: str = Field("inverse-volatility", description="allocator that answers when the service does not")
-    opening_cash: Decimal = Field(Decimal(1_000_000), description="cash of a new simulated account, in USD")
+    opening_cash: Decimal = Field(Decimal(1_000_000), gt=0, description="cash of a new simulated account, in USD")
 
     # the replayed market of the sample source
     replay_first: date = Field(date(2019, 1, 2), description="first session that is replayed")

@@ -22,7 +22,7 @@ def trade(
     replay: Annotated[
         bool, typer.Option("--replay", help="Live through the replayed sample market; the only market so far.")
     ] = True,
-    sessions: Annotated[int | None, typer.Option(help="Stop after this many sessions.")] = None,
+    sessions: Annotated[int | None, typer.Option(min=1, help="Stop after this many sessions.")] = None,
     local: Annotated[bool, typer.Option("--local", help="Ask an allocator in this process, not the service.")] = False,
     nightly: Annotated[
         bool, typer.Option("--nightly", help="After each close start the nightly flow and wait until it is done.")

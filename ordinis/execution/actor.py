@@ -72,7 +72,7 @@ class Actor:
         """Verify the ledger, reconcile, finish what a crash left behind. Nothing is traded before this returns."""
         with self.engine.ledger.begin(write=False) as unit:
             unit.verify()
-        reconcile(self.engine)
+        reconcile(self.engine, finish=True)
 
     def run(self, events: Iterable[MarketEvent], clock: ReplayClock) -> None:
         """Live through a replayed market, its clock moved by its events."""
@@ -93,7 +93,7 @@ class Actor:
         if stopped is not None:
             logger.warning("not trading session=%s: %s", session, stopped)
             return None
-        reconcile(self.engine)
+        reconcile(self.engine, finish=True)
         now = self.engine.clock.now()
         view = market_view(self.window.history(VIEW_SESSIONS), now, session)
         expected = self.desk.calendar.previous_session(session)
@@ -213,7 +213,8 @@ def _finite(answer: Allocation) -> Allocation:
     wrong = sorted(symbol for symbol, weight in numbers.items() if not math.isfinite(weight) or weight < 0.0)
     if wrong:
         raise AllocationRefused(f"weights of {', '.join(wrong)} are negative or not finite")
-    if abs(sum(numbers.values()) + answer.cash - 1.0) > 1e-6:
+    # Written so that a cash that is no number fails too.
+    if not abs(sum(numbers.values()) + answer.cash - 1.0) <= 1e-6:
         raise AllocationRefused(f"weights and cash sum to {sum(numbers.values()) + answer.cash}")
     return answer
 

@@ -100,7 +100,7 @@ class Gates:
             return Passed(order.quantity, ZERO) if order.quantity <= held else Denied(f"G8: short sale, {held} held")
         quantity = self._room(unit, order, prices, volatility)
         if quantity <= 0:
-            return Denied(f"G8/G11: no room for {order.symbol} under position cap, gross cap and cash buffer")
+            return Denied(f"G8/G11: no room for {order.symbol} under position, sector and gross cap and cash buffer")
         instrument, price = self.instruments[order.symbol], prices[order.symbol]
         return Passed(quantity, -expected_cash(self.costs, instrument, Side.BUY, quantity, price, volatility))
 
@@ -116,7 +116,8 @@ class Gates:
         equity = cash + sum(values.values(), ZERO)
         by_position = to_decimal(self.limits.position_cap) * equity - values.get(order.symbol, ZERO)
         by_gross = to_decimal(self.limits.invested_cap) * equity - sum(values.values(), ZERO)
-        quantity = min(order.quantity, by_position / price, by_gross / price)
+        by_sector = self._sector_room(order.symbol, values, equity)
+        quantity = min(order.quantity, by_position / price, by_gross / price, by_sector / price)
         if quantity <= 0:
             return ZERO
         spendable = cash - to_decimal(self.limits.cash_buffer) * equity
@@ -124,6 +125,14 @@ class Gates:
         if needed > spendable:
             quantity *= max(ZERO, spendable) / needed
         return instrument.round_quantity(quantity)
+
+    def _sector_room(self, symbol: str, values: Mapping[str, Decimal], equity: Decimal) -> Decimal:
+        """Currency that the symbol's sector may still take; all of the equity for a symbol without one."""
+        sectors = self.limits.sectors
+        if symbol not in sectors:
+            return equity
+        held = sum((value for name, value in values.items() if sectors.get(name) == sectors[symbol]), ZERO)
+        return to_decimal(self.limits.sector_cap) * equity - held
 
 
 def _claimed(intent: OrderIntent) -> Decimal:

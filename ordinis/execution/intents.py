@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from ordinis.domain.decisions import Decision
@@ -46,6 +46,8 @@ from ordinis.ports import Broker, Clock, Ledger, OrderEvent, UnitOfWork
 
 logger = logging.getLogger(__name__)
 LEGS = (Side.SELL.value, Side.BUY.value)
+LARGEST_SKEW = timedelta(seconds=30)
+"""How far the broker's clock may be from ours."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +77,21 @@ class OrderEngine:
                 return False
         return True
 
-    def resolve(self, intent: OrderIntent) -> None:
-        """Find out what became of a live intent that a restart or a failed answer left behind."""
+    def finish(self, intent: OrderIntent) -> None:
+        """Send a live intent that a restart left unsent, or again where the broker is sure that it has none."""
         decision = self._decision(intent)
         if intent.state is OrderState.INTENT:
             self._send(intent, decision)
         elif intent.state in (OrderState.SENDING, OrderState.UNKNOWN):
             self._look_up(intent, decision)
+
+    def look_up_doubtful(self, live: Sequence[OrderIntent]) -> None:
+        """Ask the broker about orders that may have reached it; nothing is sent."""
+        for intent in live:
+            if intent.state in (OrderState.SENDING, OrderState.UNKNOWN):
+                found = self.broker.order(intent.client_order_id)
+                if isinstance(found, Known) and found.value is not None:
+                    self._acknowledge(intent, _as_outcome(found.value))
 
     def collect(self) -> int:
         """Book every execution of the live orders; return how many were new."""
@@ -89,12 +99,9 @@ class OrderEngine:
             live = [i for i in unit.orders.live() if i.sent_at is not None]
         if not live:
             return 0
-        for intent in live:
-            if intent.state in (OrderState.SENDING, OrderState.UNKNOWN):
-                found = self.broker.order(intent.client_order_id)
-                if isinstance(found, Known) and found.value is not None:
-                    self._acknowledge(intent, _as_outcome(found.value))
-        answer = self.broker.fills(min(i.sent_at for i in live if i.sent_at is not None))
+        self.look_up_doubtful(live)
+        first = min(i.sent_at for i in live if i.sent_at is not None)
+        answer = self.broker.fills(first - LARGEST_SKEW)
         if not isinstance(answer, Known):
             logger.warning("fills not known: %s", getattr(answer, "reason", "stale"))
             return 0

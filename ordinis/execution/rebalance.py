@@ -30,6 +30,8 @@ from ordinis.domain.orders import PlannedOrder, Side
 from ordinis.domain.portfolio import ZERO, PortfolioSnapshot
 from ordinis.ports import CostModel
 
+SAME_WEIGHT = 1e-9
+
 
 @dataclass(frozen=True)
 class Planner:
@@ -75,6 +77,7 @@ class Planner:
             kept = self._within_turnover(kept, portfolio, demanded)
         sells = [self._order(symbol, units, portfolio) for symbol, units in sorted(kept.items()) if units < 0]
         buys = [self._order(symbol, units, portfolio) for symbol, units in sorted(kept.items()) if units > 0]
+        buys = self._within_approved(buys, sells, targets, portfolio)
         return (*sells, *self._affordable(buys, sells, portfolio, volatility))
 
     def due(self, portfolio: PortfolioSnapshot, session: date, previous_session: date) -> bool:
@@ -96,6 +99,9 @@ class Planner:
         for symbol in sorted(targets.keys() | portfolio.holdings.keys()):
             instrument, price = self.instruments.get(symbol), portfolio.prices.get(symbol)
             if instrument is None or not instrument.tradable or price is None:
+                continue
+            if abs(targets.get(symbol, 0.0) - portfolio.weights.get(symbol, 0.0)) <= SAME_WEIGHT:
+                # A weight is a rounded number: turned back into lots it may miss what is held by one.
                 continue
             wanted = instrument.round_quantity(to_decimal(targets.get(symbol, 0.0)) * portfolio.equity / price)
             delta = wanted - portfolio.holdings.get(symbol, ZERO)
@@ -153,8 +159,32 @@ class Planner:
             symbol: self.instruments[symbol].round_quantity(units * allowed / max(ways))
             for symbol, units in tidy.items()
         }
-        whole = {**deltas, **scaled}
-        return {symbol: units for symbol, units in whole.items() if units and self._worth(symbol, units, portfolio)}
+        worth = {symbol: units for symbol, units in scaled.items() if units and self._worth(symbol, units, portfolio)}
+        return {symbol: units for symbol, units in deltas.items() if symbol not in tidy} | worth
+
+    def _within_approved(
+        self,
+        buys: list[PlannedOrder],
+        sells: list[PlannedOrder],
+        targets: Mapping[str, float],
+        portfolio: PortfolioSnapshot,
+    ) -> list[PlannedOrder]:
+        """Buys scaled by one factor, so that the invested share does not pass that of the targets.
+
+        Bands and cool-down may leave out sells; the buys they were to make room for must then wait as well.
+        """
+        invested = sum((units * portfolio.prices[s] for s, units in portfolio.holdings.items()), ZERO)
+        room = to_decimal(sum(targets.values())) * portfolio.equity - invested + sum((o.notional for o in sells), ZERO)
+        wanted = sum((order.notional for order in buys), ZERO)
+        if wanted <= room + CENT:
+            return buys
+        return self._scaled(buys, max(ZERO, room), wanted, portfolio)
+
+    def _scaled(
+        self, buys: list[PlannedOrder], allowed: Decimal, wanted: Decimal, portfolio: PortfolioSnapshot
+    ) -> list[PlannedOrder]:
+        scaled = [self._order(order.symbol, order.quantity * allowed / wanted, portfolio) for order in buys]
+        return [o for o in scaled if o.quantity and self._worth(o.symbol, o.quantity, portfolio)]
 
     def _affordable(
         self,
@@ -169,9 +199,7 @@ class Planner:
         needed = -sum((self._cash(order, volatility) for order in buys), ZERO)
         if needed <= spendable:
             return buys
-        allowed = max(ZERO, spendable)
-        scaled = [self._order(order.symbol, order.quantity * allowed / needed, portfolio) for order in buys]
-        return [o for o in scaled if o.quantity and self._worth(o.symbol, o.quantity, portfolio)]
+        return self._scaled(buys, max(ZERO, spendable), needed, portfolio)
 
     def _cash(self, order: PlannedOrder, volatility: Mapping[str, float]) -> Decimal:
         """Expected change of the cash balance by `order`."""

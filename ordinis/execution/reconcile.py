@@ -16,7 +16,7 @@ from typing import TypeVar
 from ordinis.domain.orders import Known, QueryOutcome
 from ordinis.domain.portfolio import ZERO
 from ordinis.errors import BrokerUnavailable, NotReconciled
-from ordinis.execution.intents import OrderEngine
+from ordinis.execution.intents import LARGEST_SKEW, OrderEngine
 from ordinis.execution.killpoints import KillPoint
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,6 @@ T = TypeVar("T")
 OVERLAP = timedelta(days=1)
 EPOCH = datetime(1990, 1, 1, tzinfo=UTC)
 CASH_TOLERANCE = Decimal("0.01")
-LARGEST_SKEW = timedelta(seconds=30)
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,11 @@ class Reconciliation:
     resolved: int
 
 
-def reconcile(engine: OrderEngine) -> Reconciliation:
-    """Bring the ledger up to the broker's book.
+def reconcile(engine: OrderEngine, *, finish: bool = False) -> Reconciliation:
+    """Bring the ledger up to the broker's book; nothing is sent before the two agree.
+
+    Args:
+        finish: once they agree, send what a crash left unsent. The trading process alone may ask for it.
 
     Raises:
         BrokerUnavailable: a query failed; nothing may be inferred.
@@ -61,8 +63,7 @@ def reconcile(engine: OrderEngine) -> Reconciliation:
             moved = sum(unit.book.movement(movement) for movement in deposits)
             unit.commit()
     # Orders first: a fill then finds its order acknowledged, with the broker's own id.
-    for intent in live:
-        engine.resolve(intent)
+    engine.look_up_doubtful(live)
     fills = engine.book(known(broker.fills(since), "fills"), source="reconcile")
     positions, cash = known(broker.positions(), "positions"), known(broker.account(), "account").cash
     with ledger.begin() as unit:
@@ -79,6 +80,12 @@ def reconcile(engine: OrderEngine) -> Reconciliation:
         unit.book.set_watermark(started)
         unit.commit()
     engine.kill_point(KillPoint.RECONCILED)
+    if finish and live:
+        with ledger.begin(write=False) as unit:
+            unfinished = unit.orders.live()
+        for intent in unfinished:
+            engine.finish(intent)
+        engine.collect()
     if fills or live:
         logger.warning("reconciled fills=%d movements=%d resolved=%d", fills, moved, len(live))
     return Reconciliation(fills, moved, len(live))

@@ -97,7 +97,7 @@ class World:
 
     def agree(self) -> None:
         """The ledger says what the venue says, and each order was sent once."""
-        reconcile(self.engine())
+        reconcile(self.engine(), finish=True)
         with self.ledger.begin(write=False) as unit:
             unit.verify()
             booked = unit.book.fills()
@@ -133,7 +133,7 @@ def test_a_crash_at_any_point_loses_nothing_and_sends_nothing_twice(
     with pytest.raises(Crash):
         world.engine(crash_at=(point, passing)).execute(decision, PRICES, VOLATILITY)
     restarted = world.engine()
-    reconcile(restarted)
+    reconcile(restarted, finish=True)
     assert restarted.execute(decision, PRICES, VOLATILITY)
     assert world.states() == {"AAPL": OrderState.FILLED, "KO": OrderState.FILLED}
     world.agree()
@@ -156,7 +156,7 @@ def test_a_crashed_run_leaves_the_same_ledger_as_one_that_did_not_crash(tmp_path
         else:
             with pytest.raises(Crash):
                 world.engine(crash_at=(point, 2)).execute(decision, PRICES, VOLATILITY)
-            reconcile(world.engine())
+            reconcile(world.engine(), finish=True)
             world.engine().execute(decision, PRICES, VOLATILITY)
         texts.append(canonical_ledger(world.ledger).splitlines())
     for text in texts[1:]:
@@ -226,9 +226,9 @@ def test_where_ids_are_not_deduplicated_an_order_not_found_stays_unknown_and_blo
     decision = world.decide(("AAPL", Side.BUY, "50"))
     with pytest.raises(Crash):
         world.engine(crash_at=(KillPoint.WIRE, 1)).execute(decision, PRICES, VOLATILITY)
-    reconcile(world.engine(Lossy(world.venue, dedupes=False)))
+    reconcile(world.engine(Lossy(world.venue, dedupes=False)), finish=True)
     assert world.states() == {"AAPL": OrderState.UNKNOWN}
-    reconcile(world.engine(Lossy(world.venue, dedupes=False)))
+    reconcile(world.engine(Lossy(world.venue, dedupes=False)), finish=True)
     assert world.states() == {"AAPL": OrderState.UNKNOWN}
 
 
@@ -237,7 +237,7 @@ def test_an_intent_found_after_its_decision_expired_is_not_sent(world: World) ->
     with pytest.raises(Crash):
         world.engine(crash_at=(KillPoint.INTENT, 1)).execute(decision, PRICES, VOLATILITY)
     world.clock.advance(decision.expires_at + timedelta(seconds=1))
-    reconcile(world.engine())
+    reconcile(world.engine(), finish=True)
     assert world.states() == {"AAPL": OrderState.EXPIRED_UNSENT}
     assert world.venue.positions().value == {}
 
@@ -360,3 +360,60 @@ def test_a_clock_that_is_far_off_stops_trading(world: World) -> None:
     late = ReplayClock(world.clock.now() + timedelta(seconds=31))
     with pytest.raises(NotReconciled, match="clocks differ by 31 s"):
         reconcile(replace(world.engine(), clock=late))
+
+
+def test_nothing_is_sent_while_ledger_and_broker_disagree(world: World) -> None:
+    decision = world.decide(("AAPL", Side.BUY, "50"))
+    with pytest.raises(Crash):
+        world.engine(crash_at=(KillPoint.INTENT, 1)).execute(decision, PRICES, VOLATILITY)
+    with world.ledger.begin() as unit:
+        ghost = Fill("sim", "ghost", None, "KO", Side.BUY, Decimal(1), Decimal(1), Decimal(0), world.clock.now())
+        unit.book.fill(ghost, source="poll", received_at=world.clock.now())
+        unit.commit()
+    with pytest.raises(NotReconciled):
+        reconcile(world.engine(), finish=True)
+    assert world.venue.positions().value == {}
+
+
+def test_a_look_that_does_not_trade_sends_nothing(world: World) -> None:
+    decision = world.decide(("AAPL", Side.BUY, "50"))
+    with pytest.raises(Crash):
+        world.engine(crash_at=(KillPoint.INTENT, 1)).execute(decision, PRICES, VOLATILITY)
+    reconcile(world.engine())
+    assert world.states() == {"AAPL": OrderState.INTENT}
+    assert world.venue.positions().value == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"status": DecisionStatus.REFUSED}, "is REFUSED"),
+        ({"expires_at": CALENDAR.opens(TODAY)}, "expired"),
+        ({"limits_sha": "others"}, "other limits"),
+    ],
+)
+def test_each_gate_denies_by_itself(world: World, change: dict[str, Any], reason: str) -> None:
+    decision = replace(world.decide(("AAPL", Side.BUY, "10")), **change)
+    with world.ledger.begin() as unit:
+        verdict = world.engine().gates.admit(unit, decision, decision.orders[0], world.clock.now(), PRICES, 0.01)
+    assert reason in str(verdict)
+
+
+def test_a_closed_exchange_and_a_short_sale_are_denied(world: World) -> None:
+    decision = world.decide(("AAPL", Side.SELL, "10"))
+    gates = world.engine().gates
+    with world.ledger.begin() as unit:
+        short = gates.admit(unit, decision, decision.orders[0], world.clock.now(), PRICES, 0.01)
+        early = CALENDAR.opens(TODAY) - timedelta(hours=1)
+        closed = gates.admit(unit, decision, decision.orders[0], early, PRICES, 0.01)
+    assert "short sale, 0 held" in str(short)
+    assert "G3: the exchange is closed" in str(closed)
+
+
+def test_a_buy_is_shrunk_to_its_sectors_cap(world: World) -> None:
+    decision = world.decide(("AAPL", Side.BUY, "60"))
+    limits = replace(LIMITS, sector_cap=0.2, sectors={"AAPL": "a", "KO": "a"})
+    gates = replace(world.engine().gates, limits=limits)
+    with world.ledger.begin() as unit:
+        verdict = gates.admit(unit, decision, decision.orders[0], world.clock.now(), PRICES, 0.01)
+    assert verdict.quantity * PRICES["AAPL"] <= Decimal(2000)  # type: ignore[union-attr]

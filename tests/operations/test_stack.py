@@ -21,11 +21,11 @@ from ordinis import bootstrap
 from ordinis.allocation.remote import RemoteAllocator
 from ordinis.clock import trading_calendar
 from ordinis.domain.portfolio import PortfolioSnapshot
-from ordinis.errors import ConfigurationError, NotFound
+from ordinis.errors import ConfigurationError, NotFound, ProcessFailed
 from ordinis.features.view import market_view
 from ordinis.operations import stack
 from ordinis.operations.environments import ray_folder
-from ordinis.operations.prefect_api import FlowRun, PrefectApi
+from ordinis.operations.prefect_api import FlowRun, PrefectApi, after_close
 from ordinis.operations.processes import Processes
 from tests.operations.running import CANARY, FIRST, LAST, Running
 from tests.serving.test_socket import endless, raw
@@ -121,6 +121,11 @@ def test_the_close_of_a_session_starts_the_nightly_flow(up: Running) -> None:
         runs = [run for run in prefect.runs("nightly") if run.parameters.get("session") == str(LAST)]
     assert [run.state for run in runs] == ["Completed"]
     soon(lambda: not Processes(up.settings.home).pid("actor"), 20)
+
+
+def test_whoever_waits_for_a_night_that_ends_without_being_done_is_told(up: Running) -> None:
+    with pytest.raises(ProcessFailed, match="2022-06-05 ended NotASession: 2022-06-05 is no session"):
+        after_close(up.settings, date(2022, 6, 5), lambda: False, timeout=60)
 
 
 def test_the_actor_was_answered_by_the_service(up: Running) -> None:
