@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import secrets
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ordinis.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from ordinis.settings import Settings
@@ -32,6 +37,17 @@ def logging_to(stream: Any = sys.stderr, level: int = logging.INFO) -> None:
     root.setLevel(level)
 
 
+def _make_token(path: Path) -> None:
+    """Put a new token in place whole: of several processes that try at once, one wins and all read the same."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, made = tempfile.mkstemp(dir=path.parent, prefix="token-")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(secrets.token_urlsafe(32))
+    with contextlib.suppress(FileExistsError):
+        os.link(made, path)
+    Path(made).unlink()
+
+
 _SECRETS: set[str] = set()
 
 
@@ -51,10 +67,9 @@ def token(settings: Settings) -> str:
     if not value:
         path = settings.home.absolute() / "token"
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(secrets.token_urlsafe(32))
+            _make_token(path)
         value = path.read_text(encoding="utf-8").strip()
+    if not value:
+        raise ConfigurationError("token", "is empty; remove the file `token` under ORDINIS_HOME, or set ORDINIS_TOKEN")
     _SECRETS.add(value)
     return value

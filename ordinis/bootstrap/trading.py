@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ordinis.bootstrap.deciding import allocator, costs, rulebook
 from ordinis.bootstrap.market import history, instruments, universe, venue_history
 from ordinis.bootstrap.process import token
+from ordinis.errors import NotFound
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -69,9 +71,35 @@ def broker(settings: Settings, clock: Clock) -> Broker:
     return VenueClient(settings.venue_url, clock)
 
 
+def ledger_for_control(settings: Settings) -> SqlLedger:
+    """The ledger as the kill switch sees it: one that is not there is not made.
+
+    Raises:
+        NotFound: there is no ledger where the settings point, so nothing trades on it.
+    """
+    _must_exist(settings, settings.ledger_url.removeprefix("sqlite:///"), "ledger", settings.ledger_url)
+    return ledger(settings)
+
+
 def broker_for_control(settings: Settings) -> Broker:
-    """The broker as the kill switch sees it: at the time the market is at, wherever that is."""
-    return broker(settings, _market_clock(settings))
+    """The broker as the kill switch sees it: neither ledger nor market is asked for the time.
+
+    Raises:
+        NotFound: the venue's book is not where the settings point.
+        BrokerUnavailable: the venue does not answer.
+    """
+    from ordinis.clock import ReplayClock, trading_calendar
+
+    if settings.broker == "simulated":
+        book = settings.home.absolute() / "venue.db"
+        _must_exist(settings, str(book), "venue", "sqlite:///")
+    opening = trading_calendar().opens(settings.replay_first)
+    return broker(settings, ReplayClock(venue_time(settings) or opening))
+
+
+def _must_exist(settings: Settings, path: str, kind: str, url: str) -> None:
+    if url.startswith("sqlite:///") and not Path(path).exists():
+        raise NotFound(kind, path, f"ORDINIS_HOME is {settings.home.absolute()}: is that where Ordinis runs?")
 
 
 def reconcile_now(settings: Settings) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from ordinis.domain.canonical import decimal_text, instant_text, parse_instant
 from ordinis.domain.orders import BrokerOrder, Fill, OrderState, Side
 from ordinis.domain.portfolio import ZERO, Movement
+from ordinis.errors import ConfigurationError
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS account (name TEXT PRIMARY KEY, suspended INTEGER NOT NULL DEFAULT 0);
@@ -43,6 +44,9 @@ class VenueBook:
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.executescript(TABLES)
         with self.transaction():
+            kept = self._db.execute("SELECT name FROM account").fetchone()
+            if kept is not None and kept[0] != account:
+                raise ConfigurationError(str(path), f"is the book of account {kept[0]}, not of {account}")
             self._db.execute("INSERT OR IGNORE INTO account (name) VALUES (?)", (account,))
             self._db.execute("INSERT OR IGNORE INTO cash VALUES (1, '0')")
 

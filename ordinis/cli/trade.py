@@ -152,7 +152,7 @@ def kill(
     settings = load()
     steps = stop(
         settings.kill_flag,
-        lambda: bootstrap.ledger(settings),
+        lambda: bootstrap.ledger_for_control(settings),
         lambda: bootstrap.broker_for_control(settings),
         reason=reason,
         by=getpass.getuser(),

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from ordinis.domain.limits import TradingState
 from ordinis.domain.orders import Known, QueryOutcome
-from ordinis.errors import OrdinisError
 from ordinis.ports import Broker, ControlRow, Ledger
 
 
@@ -108,8 +107,8 @@ def resume(
 def _step(name: str, act: Callable[[], str]) -> Step:
     try:
         return Step(name, True, act())
-    except (OrdinisError, OSError) as error:
-        return Step(name, False, str(error))
+    except Exception as error:  # the outermost loop: whatever a step dies of, the next one is tried
+        return Step(name, False, str(error) or type(error).__name__)
 
 
 def _ask_broker(

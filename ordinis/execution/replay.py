@@ -127,15 +127,23 @@ def replay_ledger(
     """
     with ledger.begin(write=False) as unit:
         stored = [(row, unit.decisions.inputs(row.inputs_sha)) for row in unit.decisions.all()]
+        valued = {row.session for row in unit.book.valuations()}
+    if not stored:
+        raise NotFound("decision", ledger.account, "nothing was decided yet; `ordinis trade` decides")
+    asked = {question(inputs).session: (decision, inputs) for decision, inputs in stored}
     fresh.start()
-    for decision, inputs in stored:
-        clock.advance(decision.as_of)
-        again = recompute(decision, inputs, fresh.desk, allocators, history)
-        fresh.carry_out(again.draft, again.question.portfolio)
-        event = closes(again.question.session)
-        clock.advance(event.at)
-        fresh.close(event)
-        on_decision(decision)
+    # A session without a decision, while trading was stopped, was valued all the same.
+    for session in sorted(valued | asked.keys()):
+        if session in asked:
+            decision, inputs = asked[session]
+            clock.advance(decision.as_of)
+            again = recompute(decision, inputs, fresh.desk, allocators, history)
+            fresh.carry_out(again.draft, again.question.portfolio)
+            on_decision(decision)
+        if session in valued:
+            event = closes(session)
+            clock.advance(event.at)
+            fresh.close(event)
     before, after = canonical_ledger(ledger), canonical_ledger(fresh.engine.ledger)
     if before != after:
         raise ReplayDiffers("ledger", _first_difference(before, after))

@@ -101,8 +101,10 @@ def load_rulebook(profile: str, sectors: Mapping[str, str], path: Path | None = 
     source = path or SHIPPED
     try:
         profiles = yaml.safe_load(source.read_text(encoding="utf-8"))["profiles"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+    except (OSError, yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise ConfigurationError(str(source), f"is not a rulebook: {error}") from error
+    if not isinstance(profiles, dict):
+        raise ConfigurationError(str(source), "is not a rulebook: `profiles` must map names to profiles")
     if profile not in profiles:
         raise ConfigurationError(str(source), f"has no profile {profile!r}; it has {', '.join(sorted(profiles))}")
     try:

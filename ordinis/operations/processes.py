@@ -79,6 +79,11 @@ class Processes:
         leader = self._leader(name)
         return None if leader is None else leader.pid
 
+    def age(self, name: str) -> float:
+        """Seconds since a program that runs was started; 0 when it does not."""
+        leader = self._leader(name)
+        return 0.0 if leader is None else max(0.0, time.time() - float(leader.create_time()))
+
     def stop(self, name: str, grace: float = 15.0) -> bool:
         """End a program and everything that it started; True when there was anything to end."""
         leader, left = self._leader(name), self.members(name)

@@ -1,7 +1,8 @@
 """Up, down, status: all programs at once.
 
-Going up starts each program when the one before it answers; what runs already is left alone. Going down is going up
-backwards: whoever asks stops before whoever answers, and no process of ours is left.
+Going up starts each program when the one before it answers. What runs already is left alone, unless it has had its time
+and does not answer: a service whose cluster died under it hangs for ever. Going down is going up backwards: whoever
+asks stops before whoever answers, and no process of ours is left.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ from ordinis.operations.programs import Part, parts
 from ordinis.settings import Settings
 
 START_SECONDS = 120.0
+GROWN_UP = 45.0
+"""Seconds after which a program that runs should be answering."""
+SECOND_THOUGHTS = 5.0
+"""Seconds for which it is asked again before it is ended: it may be busy."""
+POLL_SECONDS = 0.2
 Progress = Callable[[str, str], None]
 """Told the name of a program and what becomes of it."""
 
@@ -70,6 +76,9 @@ def status(settings: Settings) -> list[ProcessStatus]:
 
 
 def _start(part: Part, processes: Processes, progress: Progress) -> None:
+    if _hangs(part, processes):
+        progress(part.name, "does not answer: stopping")
+        processes.stop(part.name)
     if processes.pid(part.name) is None:
         progress(part.name, "starting")
         # What an earlier one left behind would hold its ports.
@@ -84,11 +93,22 @@ def _start(part: Part, processes: Processes, progress: Progress) -> None:
             raise ProcessFailed(part.name, f"it ended: {processes.last_words(part.name)}", log)
         if time.monotonic() > deadline:
             raise ProcessFailed(part.name, f"it does not answer after {START_SECONDS:g} s: {missing}", log)
-        time.sleep(0.2)
+        time.sleep(POLL_SECONDS)
     if part.settle is not None:
         progress(part.name, "settling")
         part.settle()
     progress(part.name, "up")
+
+
+def _hangs(part: Part, processes: Processes) -> bool:
+    if processes.age(part.name) < GROWN_UP:
+        return False
+    deadline = time.monotonic() + SECOND_THOUGHTS
+    while part.answers():
+        if time.monotonic() > deadline:
+            return True
+        time.sleep(POLL_SECONDS)
+    return False
 
 
 def _status(part: Part, processes: Processes) -> ProcessStatus:

@@ -80,8 +80,10 @@ def connect(url: str) -> Engine:
     try:
         parsed = make_url(url)
         backend = parsed.get_backend_name()
-    except (ArgumentError, NoSuchModuleError) as error:
-        raise ConfigurationError("database URL", f"{url!r} cannot be read: {error}") from error
+    except (ArgumentError, NoSuchModuleError, ValueError):
+        # Neither the URL nor the library's words about it are repeated: either may hold a password.
+        problem = "cannot be read; it looks like sqlite:///path or postgresql://user:password@host:port/name"
+        raise ConfigurationError("database URL", problem) from None
     if backend == "postgresql":
         return create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
     if backend != "sqlite":

@@ -13,6 +13,8 @@ import httpx
 import pytest
 import uvicorn
 
+from ordinis.brokers.book import VenueBook
+from ordinis.brokers.tape import PriceTape
 from ordinis.brokers.venue import create_venue
 from ordinis.brokers.venue_client import VenueClient
 from ordinis.clock import ReplayClock
@@ -27,6 +29,7 @@ from ordinis.domain.orders import (
     Side,
     Unknown,
 )
+from ordinis.errors import ConfigurationError
 from ordinis.ports import Broker
 from tests.brokers.market import CALENDAR, SESSIONS, SYMBOLS, TODAY, a_broker, at_the_window, history
 
@@ -179,6 +182,20 @@ def test_a_venue_that_is_not_there_is_unknown_and_ambiguous() -> None:
     client = VenueClient(f"http://127.0.0.1:{free_port()}", at_the_window(), timeout=0.5)
     assert isinstance(client.positions(), Unknown)
     assert isinstance(client.submit(buy("1")), Ambiguous)
+
+
+def test_a_book_belongs_to_one_account(tmp_path: Path) -> None:
+    VenueBook(tmp_path / "venue.db", "mine")
+    with pytest.raises(ConfigurationError, match="is the book of account mine, not of yours"):
+        VenueBook(tmp_path / "venue.db", "yours")
+
+
+def test_the_venues_impact_does_not_know_todays_close() -> None:
+    changed = history()
+    changed.closes[SESSIONS.index(TODAY)] *= 1.5
+    before, after = PriceTape(history()).volatility(TODAY), PriceTape(changed).volatility(TODAY)
+    assert before == after
+    assert PriceTape(changed).volatility(CALENDAR.next_session(TODAY)) != before
 
 
 def test_the_book_outlives_the_venue(tmp_path: Path) -> None:

@@ -103,12 +103,13 @@ def test_an_error_is_one_line_with_an_exit_code_that_means_something(
 
 
 def test_kill_works_with_nothing_else_running_and_resume_reconciles_first(tmp_path: Path) -> None:
+    run("data", "ingest", "--first", "2016-01-04", "--last", "2019-01-10", home=tmp_path)
+    run("trade", "--local", "--sessions", "2", home=tmp_path, replay_seconds="0")
     stopped = run("kill", "--reason", "drill", home=tmp_path)
     assert stopped.returncode == 0, stopped.stderr
     assert (tmp_path / "KILLED-sim").read_text().endswith("drill\n")
     for step in ("kill flag", "control row", "cancel all orders", "suspend trading"):
         assert step in stopped.stdout
-    run("data", "ingest", "--first", "2016-01-04", "--last", "2019-01-10", home=tmp_path)
     idle = run("trade", "--local", "--sessions", "2", home=tmp_path, replay_seconds="0")
     assert "not trading" in idle.stderr
     resumed = run("resume", "--reason", "drill over", home=tmp_path)
@@ -116,7 +117,26 @@ def test_kill_works_with_nothing_else_running_and_resume_reconciles_first(tmp_pa
     assert "ledger and broker agree" in resumed.stdout
     assert not (tmp_path / "KILLED-sim").exists()
     traded = run("trade", "--local", "--sessions", "1", home=tmp_path, replay_seconds="0")
-    assert "Traded sessions 2019-01-04 to 2019-01-04" in traded.stdout
+    assert "Traded sessions 2019-01-08 to 2019-01-08" in traded.stdout
+    repeated = run("replay", home=tmp_path)
+    assert "3 decisions recomputed and traded again" in repeated.stdout, repeated.stderr
+
+
+def test_a_kill_in_the_wrong_folder_says_so_and_makes_nothing(tmp_path: Path) -> None:
+    done = run("kill", "--reason", "drill", home=tmp_path)
+    assert done.returncode == 1
+    assert "is that where Ordinis runs?" in done.stdout.replace("\n", " ").replace("  ", " ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["KILLED-sim"]
+
+
+def test_a_kill_with_a_ledger_that_is_no_database_still_asks_the_broker(tmp_path: Path) -> None:
+    run("data", "ingest", "--first", "2016-01-04", "--last", "2019-01-10", home=tmp_path)
+    run("trade", "--local", "--sessions", "1", home=tmp_path, replay_seconds="0")
+    (tmp_path / "ledger.db").write_bytes(b"not a database" * 100)
+    done = run("kill", "--reason", "drill", home=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout.count("done") == 3
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 def test_a_kill_that_cannot_reach_the_venue_says_so_and_fails(tmp_path: Path) -> None:

@@ -72,6 +72,20 @@ def test_a_wrong_value_is_named(tmp_path: Path, path: tuple[str, str], value: ob
         load_rulebook("standard", SECTORS, changed)
 
 
+@pytest.mark.parametrize("content", [b"profiles:", b"profiles: text", b"[]", b"\xff\xfe\xff", b"a: [", b""])
+def test_a_file_that_is_no_rulebook_is_named(tmp_path: Path, content: bytes) -> None:
+    broken = tmp_path / "rulebook.yaml"
+    broken.write_bytes(content)
+    with pytest.raises(ConfigurationError, match="is not a rulebook"):
+        load_rulebook("standard", SECTORS, broken)
+
+
+def test_the_standard_profile_has_every_rule() -> None:
+    names = [rule.name for rule in load_rulebook("standard", SECTORS).rules]
+    expected = ["position cap", "sector cap", "gross exposure", "drawdown curve", "daily loss", "market hours"]
+    assert names == expected
+
+
 def test_an_unknown_profile_is_named_with_those_that_exist() -> None:
     with pytest.raises(ConfigurationError, match="no profile 'yolo'; it has configurations, research, standard"):
         load_rulebook("yolo", SECTORS)

@@ -335,10 +335,13 @@ def test_one_process_at_a_time_may_trade_on_a_ledger(ledger: SqlLedger, database
     second.close()
 
 
-@pytest.mark.parametrize("url", ["mysql://x", "nonsense", "oracle://x/y"])
-def test_other_databases_are_refused_by_name(url: str) -> None:
-    with pytest.raises(ConfigurationError):
+@pytest.mark.parametrize(
+    "url", ["mysql://x", "nonsense", "oracle://x/y", "postgresql:/u:canary@h/x", "postgresql://u:canary@h:p/x"]
+)
+def test_other_databases_are_refused_and_no_password_is_repeated(url: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
         connect(url)
+    assert "canary" not in str(refused.value)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
