@@ -17,7 +17,7 @@ from ordinis.bootstrap.market import (
     universe,
     venue_history,
 )
-from ordinis.bootstrap.process import logging_to, token
+from ordinis.bootstrap.process import logging_to, secret_file, token
 from ordinis.bootstrap.repeating import answering, recompute, replay_ledger
 from ordinis.bootstrap.reporting import backtest_report, report
 from ordinis.bootstrap.trading import (
@@ -56,6 +56,7 @@ __all__ = [
     "report",
     "rulebook",
     "sample_market",
+    "secret_file",
     "sectors",
     "simulated_broker",
     "source",

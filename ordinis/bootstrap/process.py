@@ -37,17 +37,6 @@ def logging_to(stream: Any = sys.stderr, level: int = logging.INFO) -> None:
     root.setLevel(level)
 
 
-def _make_token(path: Path) -> None:
-    """Put a new token in place whole: of several processes that try at once, one wins and all read the same."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, made = tempfile.mkstemp(dir=path.parent, prefix="token-")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(secrets.token_urlsafe(32))
-    with contextlib.suppress(FileExistsError):
-        os.link(made, path)
-    Path(made).unlink()
-
-
 _SECRETS: set[str] = set()
 
 
@@ -64,12 +53,29 @@ def _strike_out_secrets(_logger: object, _name: str, event: Any) -> Any:
 def token(settings: Settings) -> str:
     """The bearer token of the allocation service: from the settings, or a file that only its owner can read."""
     value = settings.token.get_secret_value()
+    if value:
+        _SECRETS.add(value)
+        return value
+    return secret_file(settings.home.absolute() / "token")
+
+
+def secret_file(path: Path, before: str = "") -> str:
+    """The secret in a file that only its owner can read; made when it does not exist, with `before` in front.
+
+    Raises:
+        ConfigurationError: the file is empty.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, made = tempfile.mkstemp(dir=path.parent, prefix="token-")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(before + secrets.token_urlsafe(32))
+        # Put in place whole: of several processes that try at once one wins, and all read the same.
+        with contextlib.suppress(FileExistsError):
+            os.link(made, path)
+        Path(made).unlink()
+    value = path.read_text(encoding="utf-8").strip()
     if not value:
-        path = settings.home.absolute() / "token"
-        if not path.exists():
-            _make_token(path)
-        value = path.read_text(encoding="utf-8").strip()
-    if not value:
-        raise ConfigurationError("token", "is empty; remove the file `token` under ORDINIS_HOME, or set ORDINIS_TOKEN")
+        raise ConfigurationError(str(path), "is empty; remove it, and the next start makes another")
     _SECRETS.add(value)
     return value

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import tempfile
 from pathlib import Path
 
+from ordinis import bootstrap
 from ordinis.settings import Settings
 
 INHERITED = (
@@ -98,9 +98,4 @@ def ray_folder(settings: Settings) -> Path:
 
 def token(path: Path, user: str = "") -> str:
     """The token in a file that only its owner can read; made when it does not exist, `user` before it."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(user + secrets.token_hex(32))
-    return path.read_text(encoding="utf-8").strip()
+    return bootstrap.secret_file(path, user)
