@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import date
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from prefect import task
@@ -57,19 +58,22 @@ def _connected(settings: Settings) -> Iterator[Any]:
     os.environ.update(ray_switches(settings))
     import ray
 
-    cluster: dict[str, Any] = {"address": settings.ray_address}
-    if not _listens(settings.host, settings.ray_port):
-        cluster = {
+    # A short path, because sockets lie in it; gone with all of Ray's logs when the numbers are there.
+    with TemporaryDirectory(prefix="ordinis-", ignore_cleanup_errors=True) as folder:
+        alone = {
             "address": "local",
             "num_cpus": 1,
             "include_dashboard": False,
             "object_store_memory": LOCAL_STORE_BYTES,
+            "_temp_dir": folder,
         }
-    ray.init(**cluster, log_to_driver=False, configure_logging=False)
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
+        there = _listens(settings.host, settings.ray_port)
+        cluster: dict[str, Any] = {"address": settings.ray_address} if there else alone
+        ray.init(**cluster, log_to_driver=False, configure_logging=False)
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
 
 
 def _listens(host: str, port: int) -> bool:
