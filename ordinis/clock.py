@@ -65,12 +65,8 @@ class TradingCalendar:
         calendar = exchange_calendars.get_calendar(exchange, start=FIRST_SESSION.isoformat())
         self.exchange = exchange
         self.sessions: tuple[date, ...] = tuple(stamp.date() for stamp in calendar.sessions)
-        self._opens: list[datetime] = [
-            stamp.to_pydatetime().astimezone(UTC) for stamp in calendar.opens.dt.tz_convert("UTC")
-        ]
-        self._closes: list[datetime] = [
-            stamp.to_pydatetime().astimezone(UTC) for stamp in calendar.closes.dt.tz_convert("UTC")
-        ]
+        self._opens = _instants(calendar.opens)
+        self._closes = _instants(calendar.closes)
 
     def is_session(self, day: date) -> bool:
         at = bisect_left(self.sessions, day)
