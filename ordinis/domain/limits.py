@@ -56,7 +56,8 @@ class TradingRules:
     calendar: str | None = None
     """Trade on the first session of each "day", "week", "month" or "quarter"; None leaves it to the bands."""
     absolute_band: float | None = 0.05
-    """Trade a symbol that drifted this far from its target, as a fraction of equity; None switches bands off."""
+    """Trade a symbol that drifted this far from its target, as a fraction of equity; None switches bands off. When
+    the invested share as a whole is this far above its target, sells take risk off and pass every rule below."""
     relative_band: float | None = 0.25
     """Or this far as a fraction of its target; the smaller of the two bands counts."""
     cooldown_days: int = 7
@@ -67,9 +68,6 @@ class TradingRules:
     """Smallest amount of idle cash worth investing, in currency."""
     turnover_cap: float | None = 0.10
     """Largest change of weights in one rebalance, one way, as a fraction of equity; None for no cap."""
-    risk_reduction: float | None = 0.01
-    """When the invested share is to fall by at least this fraction of equity, the sells take risk off and pass every
-    rule above; below it they merely tidy. None when only a rule of the rulebook can demand a sale."""
 
     def __post_init__(self) -> None:
         if self.calendar not in (None, "day", "week", "month", "quarter"):

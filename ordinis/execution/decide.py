@@ -135,13 +135,7 @@ class Desk:
     ) -> tuple[PlannedOrder, ...]:
         if review.refused:
             return ()
-        held = portfolio.weights
-        demanded = over | {
-            symbol
-            for symbol, weight in answer.weights.items()
-            if review.weights.get(symbol, 0.0) < min(weight, held.get(symbol, 0.0)) - CUT
-        }
-        if answer.rung is Rung.HOLD and not demanded:
+        if answer.rung is Rung.HOLD and not over:
             return ()
         plan = self.planner.plan(
             review.weights,
@@ -149,9 +143,9 @@ class Desk:
             session=view.session,
             previous_session=view.sessions[-1],
             volatility=volatility,
-            demanded=demanded,
+            demanded=portfolio.holdings if self.planner.takes_risk_off(answer.weights, portfolio) else over,
         )
-        return tuple(o for o in plan if answer.rung is not Rung.HOLD or o.symbol in demanded)
+        return tuple(o for o in plan if answer.rung is not Rung.HOLD or o.symbol in over)
 
     def _certified(self, review: Review, answer: Allocation) -> Verdict:
         """The certificate of what will be traded, as one more verdict."""

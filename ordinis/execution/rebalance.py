@@ -2,14 +2,14 @@
 
 Each symbol's target in units is weight * equity / price in whole lots, towards zero. What is traded of the difference
 is limited by bands, cool-down, minimum order and turnover, and these limit only trades that add risk or tidy: a sale
-that a rule demanded passes them all, and so does every sale when the invested share as a whole is to fall by
-`risk_reduction` or more. Initial funding and a calendar trigger pass bands, cool-down and turnover. A symbol drifts
-out of its band when
+that is demanded, by a rule or because the book as a whole is to shrink past its band, passes them all. Initial funding
+and a calendar trigger pass bands, cool-down and turnover. A symbol drifts out of its band when
 
     |held weight - target weight| > min(absolute band, relative band * target weight)
 
-so a target of zero has no band and is sold. Idle cash past the absolute band lets underweight symbols be bought.
-Buys are scaled by one factor to the cash that is there after the sells, their costs and the cash buffer.
+so a target of zero has no band and is sold. The invested share has a band of the same form. Idle cash past the
+absolute band lets underweight symbols be bought. Buys are scaled by one factor to the cash that is there after the
+sells, their costs and the cash buffer.
 """
 
 from __future__ import annotations
@@ -58,12 +58,10 @@ class Planner:
             targets: weights as fractions of equity; a held symbol that is missing is sold.
             session: the session to trade in; `previous_session` the one before, for the calendar trigger.
             volatility: of a session's return by symbol, for the cost estimate.
-            demanded: symbols whose reduction a rule demanded.
+            demanded: symbols whose sale nothing may hold up.
         """
         due = self.due(portfolio, session, previous_session)
         deltas = self._deltas(targets, portfolio)
-        if self._takes_risk_off(targets, portfolio):
-            demanded = {symbol for symbol, units in deltas.items() if units < 0}
         kept = {
             symbol: units
             for symbol, units in deltas.items()
@@ -85,9 +83,10 @@ class Planner:
         calendar = self.rules.calendar
         return not portfolio.holdings or (calendar is not None and first_of_period(calendar, session, previous_session))
 
-    def _takes_risk_off(self, targets: Mapping[str, float], portfolio: PortfolioSnapshot) -> bool:
-        fall = sum(portfolio.weights.values()) - sum(targets.values())
-        return self.rules.risk_reduction is not None and fall >= self.rules.risk_reduction
+    def takes_risk_off(self, asked: Mapping[str, float], portfolio: PortfolioSnapshot) -> bool:
+        """True when the weights asked for lower the invested share past its band."""
+        target = sum(asked.values())
+        return sum(portfolio.weights.values()) - target > self._band(target)
 
     @property
     def watches_drift(self) -> bool:

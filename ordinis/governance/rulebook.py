@@ -53,7 +53,6 @@ class _Trading(_Section):
     minimum_order: Annotated[Decimal, Field(ge=0)]
     minimum_invest_cash: Annotated[Decimal, Field(ge=0)]
     turnover_cap: Fraction | None
-    risk_reduction: Fraction | None
 
 
 class _Profile(_Section):
@@ -146,7 +145,8 @@ def _rules(read: _Profile, limits: Limits) -> tuple[Rule, ...]:
     if breakers.drawdown_start is not None and breakers.drawdown_stop is not None:
         if breakers.drawdown_start >= breakers.drawdown_stop:
             raise ConfigurationError("rulebook", "drawdown_start must be below drawdown_stop")
-        rules.append(DrawdownCurve(breakers.drawdown_start, breakers.drawdown_stop, limits.invested_cap))
+        curve = DrawdownCurve(breakers.drawdown_start, breakers.drawdown_stop, limits.invested_cap, excess)
+        rules.append(curve)
     if breakers.daily_loss is not None:
         rules.append(DailyLoss(breakers.daily_loss))
     rules.append(MarketHours())

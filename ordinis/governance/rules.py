@@ -2,7 +2,7 @@
 
 Position, sector and gross caps bind what is proposed. Prices alone may carry a held weight past a cap: while a
 proposal adds nothing, such an excess up to `passive_excess` is left alone, beyond it the weight is cut to the cap.
-Exposure falls with the drawdown D in a straight line, from all of it at `start` to none at `stop`:
+The gross cap falls with the drawdown D in a straight line, from all of it at `start` to none at `stop`:
 
     scale = clip((stop - D) / (stop - start), 0, 1)
 """
@@ -84,13 +84,15 @@ class DrawdownCurve:
     stop: float
     cap: float
     """The gross exposure that is allowed while the drawdown is below `start`."""
+    passive_excess: float
     name: str = "drawdown curve"
 
     def review(self, weights: Weights, portfolio: PortfolioSnapshot, context: RuleContext) -> tuple[Weights, Verdict]:
         drawdown = portfolio.drawdown
         scale = min(1.0, max(0.0, (self.stop - drawdown) / (self.stop - self.start)))
         allowed, total = self.cap * scale, sum(weights.values())
-        if scale >= 1.0 or total <= allowed + ROUNDING:
+        carried = _passive(total, sum(portfolio.weights.values()), allowed, self.passive_excess)
+        if scale >= 1.0 or total <= allowed + ROUNDING or (scale > 0.0 and carried):
             return weights, Verdict(self.name, self.start, drawdown, True)
         detail = f"drawdown {drawdown:.1%}: exposure {total:.1%} cut to {allowed:.1%}"
         return _scaled(weights, allowed / total), Verdict(self.name, self.start, drawdown, False, detail)

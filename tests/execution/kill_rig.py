@@ -43,7 +43,7 @@ profiles:
     limits: {position_cap: 0.2, gross_cap: 0.9, cash_buffer: 0.1, sector_cap: 1.0, passive_excess: 0.02}
     breakers: {daily_loss: 0.02, drawdown_start: 0.1, drawdown_stop: 0.2}
     trading: {calendar: day, absolute_band: null, relative_band: null, cooldown_days: 0, minimum_order: "1",
-              minimum_invest_cash: "10", turnover_cap: null, risk_reduction: null}
+              minimum_invest_cash: "10", turnover_cap: null}
 """
 
 

@@ -21,8 +21,8 @@ from ordinis.execution.rebalance import Planner
 AT = datetime(2020, 3, 16, 19, 45, tzinfo=UTC)
 SESSION, BEFORE = date(2020, 3, 16), date(2020, 3, 13)
 FREE = ProportionalCost(0.0)
-NO_LIMITS = TradingRules("day", None, None, 0, Decimal(0), Decimal(0), None, None)
-BANDS = TradingRules(None, 0.05, 0.25, 7, Decimal(1), Decimal(10), None, None)
+NO_LIMITS = TradingRules("day", None, None, 0, Decimal(0), Decimal(0), None)
+BANDS = TradingRules(None, 0.05, 0.25, 7, Decimal(1), Decimal(10), None)
 
 
 def share(symbol: str, lot: str = "1") -> Instrument:
@@ -131,13 +131,28 @@ def test_turnover_scales_all_that_tidies_by_one_factor() -> None:
     assert units(orders) == {"A": Decimal(-10), "B": Decimal(10)}
 
 
-@pytest.mark.parametrize(("target", "sold"), [(0.395, ()), (0.38, ("A", "B"))], ids=["merely tidies", "takes risk off"])
-def test_nothing_holds_up_a_fall_of_the_invested_share(target: float, sold: tuple[str, ...]) -> None:
+def test_nothing_holds_up_a_sale_that_is_demanded() -> None:
     yesterday = {"A": BEFORE, "B": BEFORE}
     book = a_book("200", traded=yesterday, A="40", B="40")
-    planner = Planner(SHARES, replace(BANDS, turnover_cap=0.01, minimum_order=Decimal(50), risk_reduction=0.02), FREE)
-    orders = plan({"A": target, "B": target}, book, planner)
-    assert tuple(order.symbol for order in orders if order.side is Side.SELL) == sold
+    planner = Planner(SHARES, replace(BANDS, turnover_cap=0.01, minimum_order=Decimal(50)), FREE)
+    assert plan({"A": 0.38, "B": 0.38}, book, planner) == ()
+    assert units(plan({"A": 0.38, "B": 0.38}, book, planner, demanded=("A",))) == {"A": Decimal(-2)}
+
+
+@pytest.mark.parametrize(
+    ("asked", "falls"),
+    [(0.751, False), (0.749, True), (0.9, False)],
+    ids=["inside the band of 5 points", "past it", "a rise"],
+)
+def test_the_invested_share_has_a_band(asked: float, falls: bool) -> None:
+    assert Planner(SHARES, BANDS, FREE).takes_risk_off({"A": asked}, a_book("200", A="80")) is falls
+    assert not Planner(SHARES, NO_LIMITS, FREE).takes_risk_off({"A": asked}, a_book("200", A="80"))
+
+
+def test_the_band_of_a_small_book_is_a_quarter_of_it() -> None:
+    planner = Planner(SHARES, BANDS, FREE)
+    assert not planner.takes_risk_off({"A": 0.081}, a_book("900", A="10"))
+    assert planner.takes_risk_off({"A": 0.079}, a_book("900", A="10"))
 
 
 def test_a_calendar_trigger_passes_bands_and_turnover() -> None:

@@ -30,7 +30,7 @@ RULES: list[Rule] = [
     PositionCap(0.2, 0.02),
     SectorCap(0.3, 0.02),
     GrossCap(0.9, 0.02),
-    DrawdownCurve(0.1, 0.2, 0.9),
+    DrawdownCurve(0.1, 0.2, 0.9, 0.0),
     DailyLoss(0.02),
     MarketHours(),
 ]
@@ -89,7 +89,7 @@ def test_gross_exposure_is_scaled_to_its_cap() -> None:
     ids=["at the peak", "9.9 % below", "15 % below: half way down", "20 % below", "50 % below"],
 )
 def test_exposure_falls_with_the_drawdown_in_a_straight_line(peak: str, allowed: float) -> None:
-    reviewed, verdict = DrawdownCurve(0.1, 0.2, 0.9).review({"AAPL": 0.9}, a_book(peak=peak), OPEN)
+    reviewed, verdict = DrawdownCurve(0.1, 0.2, 0.9, 0.0).review({"AAPL": 0.9}, a_book(peak=peak), OPEN)
     assert reviewed["AAPL"] == pytest.approx(allowed, abs=1e-8)
     assert verdict.passed is (allowed == 0.9)
 
