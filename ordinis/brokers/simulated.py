@@ -1,22 +1,26 @@
 """A broker that fills market orders at the tape's price and charges the project's cost model.
 
-A market order given while the exchange is open fills at once and whole, at
+An order is executed in the parts, and at the delays, that its `Execution` plan says; as it comes, whole and at once,
+at
 
     price * (1 + slippage)   for a buy,   price * (1 - slippage)   for a sale
 
-rounded against the customer to a millionth (executions are reported finer than quotes), plus a commission. A cash
-account: a buy beyond the cash or a sale beyond the holding is refused. The book is committed before the reply, and
-a client order id that is known gets the first order back: sending twice is harmless.
+of the session in which the part is due, rounded against the customer to a millionth (executions are reported finer
+than quotes), plus a commission. A day order ends with its session. A cash account: what is bought must be paid, what
+is sold must be held, and open orders count as if they filled. The book is committed before the reply, and a client
+order id that is known gets the first order back: sending twice is harmless.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 
-from ordinis.brokers.book import VenueBook
+from ordinis.brokers.book import Due, VenueBook
 from ordinis.brokers.tape import PriceTape
 from ordinis.clock import TradingCalendar
 from ordinis.costs.execution import execution_price
@@ -37,6 +41,22 @@ from ordinis.domain.orders import (
 from ordinis.domain.portfolio import ZERO, Movement
 from ordinis.ports import BrokerAccount, Capabilities, Clock, CostModel
 
+CENT = Decimal("0.01")
+OPEN = (OrderState.WORKING, OrderState.PARTIAL)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A share of an order, and how long after its acceptance it is executed."""
+
+    share: Fraction
+    after: timedelta = timedelta(0)
+
+
+AT_ONCE = (Part(Fraction(1)),)
+BUSTED, CORRECTED = AMENDED = ("-bust", "-corrected")
+"""How the ids of an execution's reversal and of its correction end."""
+
 
 class SimulatedBroker:
     def __init__(
@@ -47,33 +67,44 @@ class SimulatedBroker:
         costs: CostModel,
         clock: Clock,
         calendar: TradingCalendar,
+        parts: Callable[[OrderRequest], Sequence[Part]] = lambda request: AT_ONCE,
+        halted_until: Callable[[str, datetime], datetime | None] = lambda symbol, at: None,
     ) -> None:
+        """`parts` says how an order is executed; `halted_until` when the halt of a symbol ends, None without one."""
         self._book, self._tape, self._instruments = book, tape, instruments
         self._costs, self._clock, self._calendar = costs, clock, calendar
+        self._parts, self._halted_until = parts, halted_until
+        self._next_due = book.next_due()
 
     def open_account(self, cash: Decimal, at: datetime) -> None:
         """Deposit the opening cash; a second call changes nothing."""
         with self._book.transaction():
-            self._book.deposit("opening-deposit", cash, at)
+            self._book.move(Movement(self._book.account, "opening-deposit", "deposit", cash, at))
 
     # queries
 
     def account(self) -> Known[BrokerAccount]:
+        self._settle()
         return Known(BrokerAccount(self._book.account, self._book.cash(), True, self._book.suspended()))
 
     def positions(self) -> Known[Mapping[str, Decimal]]:
+        self._settle()
         return Known(self._book.positions())
 
     def order(self, client_order_id: str) -> Known[BrokerOrder | None]:
+        self._settle()
         return Known(self._book.order(client_order_id))
 
     def open_orders(self) -> Known[Sequence[BrokerOrder]]:
+        self._settle()
         return Known(self._book.open_orders())
 
     def closed_orders(self, since: datetime) -> Known[Sequence[BrokerOrder]]:
+        self._settle()
         return Known(self._book.closed_orders(since))
 
     def fills(self, since: datetime) -> Known[Sequence[Fill]]:
+        self._settle()
         return Known(self._book.fills(since))
 
     def movements(self, since: datetime) -> Known[Sequence[Movement]]:
@@ -93,6 +124,7 @@ class SimulatedBroker:
     # commands
 
     def submit(self, request: OrderRequest) -> SubmitOutcome:
+        self._settle()
         known = self._book.order(request.client_order_id)
         if known is not None:
             same = (known.symbol, known.side, known.quantity) == (request.symbol, request.side, request.quantity)
@@ -101,46 +133,86 @@ class SimulatedBroker:
         reason = self._objection(request, now)
         if reason:
             return Refused(reason)
-        fill = self._fill(request, now)
-        if fill.cash + self._book.cash() < ZERO:
-            return Refused(f"insufficient cash: {-fill.cash} needed, {self._book.cash()} available")
         order = BrokerOrder(
             broker_order_id="sim-" + hashlib.sha256(request.client_order_id.encode()).hexdigest()[:20],
             client_order_id=request.client_order_id,
             symbol=request.symbol,
             side=request.side,
             quantity=request.quantity,
-            filled_quantity=request.quantity,
-            state=OrderState.FILLED,
+            filled_quantity=ZERO,
+            state=OrderState.WORKING,
             submitted_at=now,
         )
         with self._book.transaction():
-            self._book.add_order(order)
-            self._book.execute(fill)
-        return Accepted(order)
+            self._book.add_order(order, self._schedule(request, now))
+            self._execute_due(now)
+        return Accepted(self._book.order(request.client_order_id) or order)
 
     def cancel(self, client_order_id: str) -> SubmitOutcome:
+        self._settle()
         order = self._book.order(client_order_id)
         if order is None:
             return Refused("no such order")
-        if order.state not in (OrderState.WORKING, OrderState.PARTIAL):
+        if order.state not in OPEN:
             return Refused(f"the order is {order.state}")
         with self._book.transaction():
-            self._book.set_state(client_order_id, OrderState.CANCELED)
-        return Accepted(order)
+            self._book.end(client_order_id, OrderState.CANCELED)
+        return Accepted(replace(order, state=OrderState.CANCELED))
 
     def cancel_all(self) -> Known[int]:
+        self._settle()
         open_orders = self._book.open_orders()
         with self._book.transaction():
             for order in open_orders:
-                self._book.set_state(order.client_order_id, OrderState.CANCELED)
+                self._book.end(order.client_order_id, OrderState.CANCELED)
         return Known(len(open_orders))
 
     def suspend_trading(self, suspended: bool) -> Known[bool]:
         self._book.suspend(suspended)
         return Known(suspended)
 
-    # how an order fills
+    # what happens to an account without the customer's doing
+
+    def bust(self, exec_id: str, corrected: Decimal | None = None) -> bool:
+        """Take an execution back, and with a `corrected` price execute it anew; False when it cannot be undone now."""
+        self._settle()
+        now, fill = self._clock.now(), self._book.execution(exec_id)
+        if fill is None or fill.reverses or self._book.execution(exec_id + BUSTED):
+            return False
+        opposite = Side.SELL if fill.side is Side.BUY else Side.BUY
+        reversal = replace(fill, exec_id=exec_id + BUSTED, side=opposite, fee=-fill.fee, at=now, reverses=exec_id)
+        again = None if corrected is None else replace(fill, exec_id=exec_id + CORRECTED, price=corrected, at=now)
+        units = reversal.units + (again.units if again else ZERO)
+        cash = reversal.cash + (again.cash if again else ZERO)
+        if self._book.positions().get(fill.symbol, ZERO) + units < ZERO or self._book.cash() + cash < ZERO:
+            return False
+        with self._book.transaction():
+            self._book.execute(reversal)
+            if again is not None:
+                self._book.execute(again)
+        return True
+
+    def split(self, activity_id: str, symbol: str, ratio: Decimal) -> None:
+        """Every unit held becomes `ratio` units; what is open in the symbol is cancelled first."""
+        self._settle()
+        held = self._book.positions().get(symbol, ZERO)
+        lot = self._instruments[symbol].lot
+        gained = (held * (ratio - 1) / lot).to_integral_value(rounding="ROUND_DOWN") * lot
+        with self._book.transaction():
+            for order in self._book.open_orders():
+                if order.symbol == symbol:
+                    self._book.end(order.client_order_id, OrderState.CANCELED)
+            now = self._clock.now()
+            self._book.move(Movement(self._book.account, activity_id, "split", ZERO, now, symbol, gained))
+
+    def dividend(self, activity_id: str, symbol: str, per_unit: Decimal) -> None:
+        """Pay a cash dividend on what is held."""
+        self._settle()
+        paid = (self._book.positions().get(symbol, ZERO) * per_unit).quantize(CENT, rounding="ROUND_DOWN")
+        with self._book.transaction():
+            self._book.move(Movement(self._book.account, activity_id, "dividend", paid, self._clock.now(), symbol))
+
+    # how an order is taken and filled
 
     def _objection(self, request: OrderRequest, now: datetime) -> str:
         """Why the venue will not have this order; empty when it will."""
@@ -153,33 +225,84 @@ class SimulatedBroker:
             return f"{request.symbol} is not traded here"
         if not self._calendar.is_open(now):
             return "the exchange is closed"
+        if self._halted_until(request.symbol, now) is not None:
+            return f"trading in {request.symbol} is halted"
         if request.quantity <= 0 or request.quantity % instrument.lot:
             return f"quantity {request.quantity} is not a positive multiple of the lot {instrument.lot}"
-        if request.symbol not in self._tape.prices(self._calendar.session_of(now)):
+        prices = self._tape.prices(self._calendar.session_of(now))
+        if request.symbol not in prices:
             return f"{request.symbol} has no price in this session"
-        if request.side is Side.SELL and request.quantity > self._book.positions().get(request.symbol, ZERO):
-            return f"short sale: {request.quantity} asked, {self._book.positions().get(request.symbol, ZERO)} held"
-        return ""
+        others = self._book.open_orders()
+        if request.side is Side.SELL:
+            held = self._book.positions().get(request.symbol, ZERO)
+            free = held - sum((_rest(o) for o in others if o.symbol == request.symbol and o.side is Side.SELL), ZERO)
+            return f"short sale: {request.quantity} asked, {free} held" if request.quantity > free else ""
+        needed = -self._fill(request.client_order_id, request.symbol, Side.BUY, request.quantity, 1, now).cash
+        reserved = sum((_rest(o) * prices.get(o.symbol, ZERO) for o in others if o.side is Side.BUY), ZERO)
+        available = self._book.cash() - reserved
+        return f"insufficient cash: {needed} needed, {available} available" if needed > available else ""
 
-    def _fill(self, request: OrderRequest, now: datetime) -> Fill:
-        session = self._calendar.session_of(now)
-        instrument = self._instruments[request.symbol]
+    def _schedule(self, request: OrderRequest, now: datetime) -> list[Due]:
+        """When which part is executed; the last part of a whole plan takes what rounding left."""
+        lot = self._instruments[request.symbol].lot
+        lots = left = int(request.quantity / lot)
+        close = self._calendar.closes(self._calendar.session_of(now))
+        parts, due = self._parts(request), list[Due]()
+        whole = sum(part.share for part in parts) >= 1
+        for number, part in enumerate(parts, start=1):
+            taken = left if whole and number == len(parts) else min(left, int(lots * part.share))
+            if taken and now + part.after <= close:
+                due.append(Due(request.client_order_id, number, now + part.after, taken * lot))
+                left -= taken
+        due.append(Due(request.client_order_id, len(parts) + 1, close, None))
+        return due
+
+    def _settle(self) -> None:
+        """Let everything happen that is due by now."""
+        now = self._clock.now()
+        if self._next_due is not None and self._next_due <= now:
+            with self._book.transaction():
+                self._execute_due(now)
+
+    def _execute_due(self, now: datetime) -> None:
+        while (item := self._book.due(now)) is not None:
+            order = self._book.order(item.client_order_id)
+            resumes = None if order is None else self._halted_until(order.symbol, item.at)
+            if order is None or item.quantity is None:
+                self._book.end(item.client_order_id, OrderState.EXPIRED)
+            elif resumes is not None:
+                self._book.postpone(replace(item, at=resumes))
+            else:
+                self._book.done(item)
+                fill = self._fill(order.client_order_id, order.symbol, order.side, item.quantity, item.number, item.at)
+                if fill.cash + self._book.cash() < ZERO:
+                    self._book.end(order.client_order_id, OrderState.CANCELED)
+                else:
+                    self._book.execute(fill)
+        self._next_due = self._book.next_due()
+
+    def _fill(self, client_id: str, symbol: str, side: Side, quantity: Decimal, number: int, at: datetime) -> Fill:
+        session = self._calendar.session_of(at)
         executed = execution_price(
             self._costs,
-            instrument,
-            request.side,
-            request.quantity,
-            self._tape.prices(session)[request.symbol],
-            self._tape.volatility(session)[request.symbol],
+            self._instruments[symbol],
+            side,
+            quantity,
+            self._tape.prices(session)[symbol],
+            self._tape.volatility(session)[symbol],
         )
         return Fill(
             account=self._book.account,
-            exec_id=f"{request.client_order_id}-1",
-            client_order_id=request.client_order_id,
-            symbol=request.symbol,
-            side=request.side,
-            quantity=request.quantity,
+            exec_id=f"{client_id}-{number}",
+            client_order_id=client_id,
+            symbol=symbol,
+            side=side,
+            quantity=quantity,
             price=executed,
-            fee=self._costs.fee(request.quantity * executed),
-            at=now,
+            fee=self._costs.fee(quantity * executed),
+            at=at,
         )
+
+
+def _rest(order: BrokerOrder) -> Decimal:
+    return order.quantity - order.filled_quantity
