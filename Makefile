@@ -14,11 +14,12 @@ export OMP_NUM_THREADS := 1
 demo: $(READY)
 	$(BIN)/ordinis demo
 
+# Two test files at a time: each file keeps its fixtures, its servers and its ports to itself.
 test: lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-all: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .
