@@ -21,6 +21,7 @@ from ordinis.domain.limits import TradingState
 from ordinis.domain.market import MarketEvent, Quote, Regime
 from ordinis.domain.orders import (
     BrokerOrder,
+    CancelRequest,
     Fill,
     OrderIntent,
     OrderRequest,
@@ -219,6 +220,8 @@ class ControlRow:
     reason: str
     by: str
     at: datetime
+    symbol: str = ""
+    """Empty for the account; HALTED for a symbol is its lock."""
 
 
 class Decisions(Protocol):
@@ -249,8 +252,12 @@ class Decisions(Protocol):
 class Orders(Protocol):
     """Intents and what happened to them; the events are append-only and hash-chained."""
 
-    def add(self, intent: OrderIntent, *, at: datetime, fence: int) -> None:
-        """Raises LedgerConflict when the symbol already has a live intent or the id is taken."""
+    def add(self, intent: OrderIntent, *, at: datetime, fence: int, reason: str = "") -> None:
+        """Store an order as INTENT, or with the `reason` as DENIED.
+
+        Raises:
+            LedgerConflict: the symbol already has a live order, or the id is taken.
+        """
 
     def move(self, client_order_id: str, state: OrderState, event: OrderEvent) -> OrderIntent:
         """Append an event and move the intent; an event key that is known changes nothing.
@@ -258,6 +265,15 @@ class Orders(Protocol):
         Raises:
             IllegalTransition: the state machine does not join the two states.
         """
+
+    def cancel(self, client_order_id: str, *, reason: str, by: str, at: datetime) -> OrderIntent:
+        """Ask for the end of an order: a row of its own, and PENDING_CANCEL.
+
+        Raises:
+            IllegalTransition: the order is not working.
+        """
+
+    def cancels(self, client_order_id: str) -> Sequence[CancelRequest]: ...
 
     def get(self, client_order_id: str) -> OrderIntent | None: ...
 
@@ -328,9 +344,12 @@ class Book(Protocol):
 
 
 class Control(Protocol):
-    """The trading state in force; append-only, the last row counts."""
+    """The trading state in force, of the account and of each locked symbol; append-only, the last row counts."""
 
-    def state(self) -> ControlRow | None: ...
+    def state(self, symbol: str = "") -> ControlRow | None: ...
+
+    def locks(self) -> Sequence[ControlRow]:
+        """The rows of the symbols that are locked now, by symbol."""
 
     def set(self, row: ControlRow) -> None: ...
 

@@ -2,7 +2,7 @@
 
 `FaultyBroker` stands between an actor and a `SimulatedBroker`. What it does wrong comes from a `Faults` schedule: one
 seed gives one schedule, each fault has a name that does not depend on when it strikes, and a schedule can be run again
-without some of its faults, which is how a failing one is shrunk to the few that matter.
+with some of its faults only, which is how a failing one is shrunk to the few that matter.
 
     on the wire   a request is lost, arrives late, or its reply is lost; a query fails, or its answer is old; an order
                   that was accepted is not found at first; executions are reported late, twice, in another order
@@ -46,9 +46,9 @@ LONGEST_LAG = timedelta(seconds=30)
 
 USUAL: Mapping[str, float] = {
     "request lost": 0.06,
-    "request late": 0.06,
+    "request late": 0.15,
     "reply lost": 0.08,
-    "refused": 0.04,
+    "refused": 0.12,
     "query fails": 0.10,
     "answer is old": 0.05,
     "not found at first": 0.20,
@@ -74,12 +74,12 @@ REASONS = (
 
 @dataclass
 class Faults:
-    """One schedule of faults, drawn from `seed`; none strikes after `until`, nor any whose name is in `without`."""
+    """One schedule of faults, drawn from `seed`; none strikes after `until`, and with `only` none but those named."""
 
     seed: int
     rates: Mapping[str, float] = field(default_factory=lambda: USUAL)
     until: datetime | None = None
-    without: Collection[str] = ()
+    only: Collection[str] | None = None
     struck: list[str] = field(default_factory=list)
     """Names of the faults that struck, in their order."""
     _passed: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class Faults:
         """None, or a number in (0, 1) that says how badly."""
         self._passed[kind, subject] = number = self._passed.get((kind, subject), 0) + 1
         name = f"{kind}: {subject} #{number}"
-        if name in self.without or (self.until is not None and now >= self.until):
+        if (self.only is not None and name not in self.only) or (self.until is not None and now >= self.until):
             return None
         drawn, badly = self._draw(name)
         if drawn >= self.rates.get(kind, 0.0):

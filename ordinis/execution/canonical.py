@@ -1,8 +1,8 @@
 """The ledger as one text: what a back-test, a live run and a replay must agree on to the byte.
 
-Decisions with their inputs and verdicts, intents, events, fills, movements and valuations, one JSON object a line.
-Fence numbers, sequence numbers, times of receipt, an event's source and the chain's hashes tell how a run went, not
-what it did, and are left out.
+Decisions with their inputs and verdicts, intents, events, cancels, fills, movements and valuations, one JSON object a
+line. Fence numbers, sequence numbers, times of receipt, an event's source, the broker's own names, the states between
+sending and the end of an order, and the chain's hashes tell how a run went, not what it did, and are left out.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from ordinis.domain.canonical import canonical, plain
+from ordinis.domain.orders import OrderState
 from ordinis.ports import Ledger, UnitOfWork
 
-OPERATIONAL = frozenset({"version"})
+OPERATIONAL = frozenset({"version", "broker_order_id"})
+ON_THE_WAY = frozenset({OrderState.WORKING, OrderState.PARTIAL, OrderState.SUSPENDED, OrderState.UNKNOWN})
 
 
 def canonical_ledger(ledger: Ledger) -> str:
@@ -33,7 +35,11 @@ def _lines(unit: UnitOfWork) -> Iterator[dict[str, Any]]:
         yield {"kind": "intent", **content}
         events = unit.orders.events(intent.client_order_id)
         for event in sorted(events, key=lambda row: str(row["event_key"])):
+            if event["payload"].get("state") in ON_THE_WAY:
+                continue
             yield {"kind": "event", "key": event["event_key"], "at": event["ts_event"], "payload": event["payload"]}
+        for cancel in unit.orders.cancels(intent.client_order_id):
+            yield {"kind": "cancel", **plain(cancel)}
     for fill in unit.book.fills():
         yield {"kind": "fill", **plain(fill)}
     for movement in unit.book.movements():

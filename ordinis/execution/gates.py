@@ -3,7 +3,7 @@
 The plan passed the rulebook as a whole; a gate looks at one order against the book as it is now, with every live
 order counted as if it filled. A gate shrinks a buy to what limits and cash still allow, or denies the order; it
 never enlarges. Numbers in the reasons are those of the order path's design: G2 state, G3 session, G4 decision, G8
-limits, G11 cash.
+limits, G10 duplicates, G11 cash, G13 locks.
 """
 
 from __future__ import annotations
@@ -47,28 +47,34 @@ class Gates:
     costs: CostModel
     kill_flag: Path | None
 
-    def state(self, unit: UnitOfWork, side: Side) -> str:
-        """G2: why nothing may be sent now; empty when it may."""
+    def stopped(self, unit: UnitOfWork, symbol: str, side: Side) -> str:
+        """G2, G13: why no such order may be sent, nor stay at the broker; empty when it may."""
         if self.kill_flag is not None and self.kill_flag.exists():
             return f"G2: the kill flag {self.kill_flag.name} is set"
         row = unit.control.state()
-        if row is None or row.state is TradingState.ACTIVE:
-            return ""
-        if row.state is TradingState.REDUCING and side is Side.SELL:
-            return ""
-        return f"G2: trading is {row.state} since {row.by} said: {row.reason}"
+        reducing = row is not None and row.state is TradingState.REDUCING and side is Side.SELL
+        if row is not None and row.state is not TradingState.ACTIVE and not reducing:
+            return f"G2: trading is {row.state} since {row.by} said: {row.reason}"
+        lock = unit.control.state(symbol)
+        if lock is not None and lock.state is not TradingState.ACTIVE:
+            return f"G13: {symbol} is locked since {lock.by} said: {lock.reason}"
+        return ""
 
-    def still_valid(self, unit: UnitOfWork, decision: Decision, side: Side, now: datetime) -> str:
-        """G2 to G4, which are asked again before an intent that was found after a restart is sent."""
-        stopped = self.state(unit, side)
-        if stopped:
-            return stopped
+    def expired(self, decision: Decision, now: datetime) -> str:
+        """G4: empty while the decision is in force."""
+        if now > decision.expires_at:
+            return f"G4: decision {decision.id[:12]} expired at {decision.expires_at.isoformat()}"
+        return ""
+
+    def still_valid(self, unit: UnitOfWork, decision: Decision, symbol: str, side: Side, now: datetime) -> str:
+        """G2 to G4 and the lock, which are asked again before an order is sent that was found after a restart."""
+        reason = self.stopped(unit, symbol, side) or self.expired(decision, now)
+        if reason:
+            return reason
         if not self.calendar.is_open(now):
             return "G3: the exchange is closed"
         if decision.status is not DecisionStatus.APPROVED:
             return f"G4: decision {decision.id[:12]} is {decision.status}"
-        if now > decision.expires_at:
-            return f"G4: decision {decision.id[:12]} expired at {decision.expires_at.isoformat()}"
         if decision.limits_sha != self.limits_sha:
             return f"G4: decision {decision.id[:12]} was made under other limits"
         return ""
@@ -88,9 +94,12 @@ class Gates:
             prices: currency per unit now, of every holding and of the order's symbol.
             volatility: of a session's return of the order's symbol, for its cost; NaN when unknown.
         """
-        reason = self.still_valid(unit, decision, order.side, now)
+        reason = self.still_valid(unit, decision, order.symbol, order.side, now)
         if reason:
             return Denied(reason)
+        live = next((i for i in unit.orders.live() if i.symbol == order.symbol), None)
+        if live is not None:
+            return Denied(f"G10: order {live.client_order_id} in {order.symbol} is still {live.state}")
         used = sum((_claimed(i) for i in unit.orders.of(decision.id) if i.symbol == order.symbol), ZERO)
         left = decision.decided_quantity(order.symbol) - used
         if order.quantity > left:

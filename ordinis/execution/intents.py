@@ -1,13 +1,14 @@
-"""The order engine: commit the intent, send, record, book.
+"""The order engine: commit the intent, send, follow up, book.
 
 For every order of a plan, sells before buys:
 
     tx { gates; INTENT } -> tx { SENDING } -> wire -> tx { WORKING | REJECTED | UNKNOWN } -> tx { fills; FILLED }
 
 A crash between any two steps is resolved from the ledger and the broker alone: an INTENT was never sent, a SENDING
-may have been, and the broker is asked. Where the broker refuses a second copy of a known id and finds what it has
-accepted at once, an order that it does not know is sent again under the same id; elsewhere it stays UNKNOWN, its
-symbol blocked. Buys start when every sell of their decision has ended, since a cash account may not spend proceeds
+may have been, and the broker is asked. Where the broker refuses a second copy of a known id, an order that it does
+not find is sent again under the same id while its decision is valid; otherwise it stays UNKNOWN, its symbol blocked,
+until five answers over two minutes have not found it. What is left of an order that ended early is tried again under
+a new attempt. Buys start when every sell of their decision has ended, since a cash account may not spend proceeds
 before they exist.
 """
 
@@ -15,15 +16,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 from ordinis.domain.decisions import Decision
+from ordinis.domain.limits import TradingState
 from ordinis.domain.orders import (
     LIVE,
     Accepted,
-    Ambiguous,
     BrokerOrder,
     Fill,
     Known,
@@ -39,15 +40,19 @@ from ordinis.domain.orders import (
     client_order_id,
 )
 from ordinis.domain.portfolio import ZERO
-from ordinis.errors import BrokerUnavailable, NotFound
+from ordinis.errors import NotFound
 from ordinis.execution.gates import Denied, Gates
 from ordinis.execution.killpoints import KillHook, KillPoint, survive
-from ordinis.ports import Broker, Clock, Ledger, OrderEvent, UnitOfWork
+from ordinis.execution.observing import IN_DOUBT, RETRIED, Quarantine, executed, told
+from ordinis.ports import Broker, Clock, ControlRow, Ledger, OrderEvent, UnitOfWork
 
 logger = logging.getLogger(__name__)
 LEGS = (Side.SELL.value, Side.BUY.value)
+ATTEMPTS = 5
+"""How often what is left of an order is tried again."""
 LARGEST_SKEW = timedelta(seconds=30)
 """How far the broker's clock may be from ours."""
+ENGINE = "engine"
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,9 @@ class OrderEngine:
     gates: Gates
     fence: int = 1
     kill_point: KillHook = survive
+    quarantine: Quarantine = field(default_factory=Quarantine)
+    doubts: dict[str, datetime] = field(default_factory=dict)
+    """Since when ledger and broker differ without a break, by symbol; the empty one is cash."""
 
     def execute(self, decision: Decision, prices: Mapping[str, Decimal], volatility: Mapping[str, float]) -> bool:
         """Carry out the plan of `decision` as far as it goes now; True when nothing of it is left to do.
@@ -67,53 +75,60 @@ class OrderEngine:
         for leg in (leg for leg in LEGS if any(planned.leg == leg for planned in decision.orders)):
             for order in (planned for planned in decision.orders if planned.leg == leg):
                 intent = self._intent(decision, order, prices, volatility.get(order.symbol, float("nan")))
-                if intent.state is OrderState.INTENT:
+                if intent is not None and intent.state is OrderState.INTENT:
                     self._send(intent, decision)
-            self.collect()
-            with self.ledger.begin(write=False) as unit:
-                waiting = [i.symbol for i in unit.orders.of(decision.id) if i.leg == leg and i.state in LIVE]
+            self.follow_up()
+            waiting = self._unfinished(decision, leg)
             if waiting:
                 logger.warning("orders wait leg=%s symbols=%s decision=%s", leg, ",".join(waiting), decision.id[:12])
                 return False
         return True
 
-    def finish(self, intent: OrderIntent) -> None:
-        """Send a live intent that a restart left unsent, or again where the broker is sure that it has none."""
-        decision = self._decision(intent)
-        if intent.state is OrderState.INTENT:
-            self._send(intent, decision)
-        elif intent.state in (OrderState.SENDING, OrderState.UNKNOWN):
-            self._look_up(intent, decision)
-
-    def look_up_doubtful(self, live: Sequence[OrderIntent]) -> None:
-        """Ask the broker about orders that may have reached it; nothing is sent."""
-        for intent in live:
-            if intent.state in (OrderState.SENDING, OrderState.UNKNOWN):
-                found = self.broker.order(intent.client_order_id)
-                if isinstance(found, Known) and found.value is not None:
-                    self._acknowledge(intent, _as_outcome(found.value))
-
-    def collect(self) -> int:
-        """Book every execution of the live orders; return how many were new."""
+    def finish(self) -> None:
+        """Send what a restart left unsent, and follow up the rest."""
         with self.ledger.begin(write=False) as unit:
-            live = [i for i in unit.orders.live() if i.sent_at is not None]
+            unsent = [i for i in unit.orders.live() if i.state is OrderState.INTENT]
+        for intent in unsent:
+            self._send(intent, self._decision(intent))
+        self.follow_up()
+
+    def follow_up(self) -> int:
+        """Ask the broker about every order that it has or may have, book what was executed, end what may not live.
+
+        Returns how many executions were new.
+        """
+        live = self._sent()
         if not live:
             return 0
-        self.look_up_doubtful(live)
+        for intent in live:
+            self._ask(intent)
         first = min(i.sent_at for i in live if i.sent_at is not None)
         answer = self.broker.fills(first - LARGEST_SKEW)
-        if not isinstance(answer, Known):
-            logger.warning("fills not known: %s", getattr(answer, "reason", "stale"))
-            return 0
-        return self.book(answer.value, source="poll")
+        if isinstance(answer, Known):
+            new = self.book(answer.value, source="poll")
+        else:
+            logger.warning("executions not known: %s", getattr(answer, "reason", "the answer is old"))
+            new = 0
+        for intent in self._sent():
+            self._end_if_it_must(intent)
+        return new
+
+    def look(self) -> None:
+        """Ask the broker about live orders and note what it says; nothing is sent."""
+        for intent in self._sent():
+            found = self.broker.order(intent.client_order_id)
+            if isinstance(found, Known) and found.value is not None:
+                self._hear(intent, found.value)
 
     def book(self, fills: Sequence[Fill], *, source: str) -> int:
-        """Book fills that are new, and move their orders; one transaction for all."""
+        """Book executions that are new, and move their orders; one transaction for all."""
         if not fills:
             return 0
         now = self.clock.now()
         with self.ledger.begin() as unit:
-            booked = [fill for fill in fills if unit.book.fill(fill, source=source, received_at=now)]
+            # A reversal may be told before what it reverses.
+            ordered = sorted(fills, key=lambda fill: fill.reverses is not None)
+            booked = [fill for fill in ordered if unit.book.fill(fill, source=source, received_at=now)]
             for coid in dict.fromkeys(fill.client_order_id for fill in booked if fill.client_order_id):
                 self._count(unit, coid, now)
             if not booked:
@@ -126,67 +141,114 @@ class OrderEngine:
             )
         return len(booked)
 
-    # one order
+    def end_stray(self, intent: OrderIntent, problem: str) -> None:
+        """End an order that is open at the broker and had ended in the ledger, and lock its symbol."""
+        with self.ledger.begin() as unit:
+            self._lock(unit, intent, problem, self.clock.now())
+            unit.commit()
+        self._send_cancel(intent)
+
+    def cancel(self, intent: OrderIntent, *, reason: str, by: str = ENGINE) -> None:
+        """Ask the broker to end a working order: committed first, sent again until the broker says how it ended."""
+        with self.ledger.begin() as unit:
+            unit.orders.cancel(intent.client_order_id, reason=reason, by=by, at=self.clock.now())
+            unit.commit()
+        self.kill_point(KillPoint.CANCELLING)
+        logger.warning("cancel symbol=%s reason=%s", intent.symbol, reason)
+        self._send_cancel(intent)
+
+    def _unfinished(self, decision: Decision, leg: str) -> list[str]:
+        """Symbols of which an order of this leg is live or will be tried again."""
+        now = self.clock.now()
+        with self.ledger.begin(write=False) as unit:
+            newest = {i.symbol: i for i in sorted(unit.orders.of(decision.id), key=lambda i: i.attempt) if i.leg == leg}
+            return [s for s, i in newest.items() if i.state in LIVE or self._tried_again(unit, decision, i, now)]
+
+    # one order on its way out
 
     def _intent(
         self, decision: Decision, order: PlannedOrder, prices: Mapping[str, Decimal], volatility: float
-    ) -> OrderIntent:
-        """The order's intent: found in the ledger, or passed through the gates and committed now."""
-        coid = client_order_id(decision.account, decision.id, order.symbol, order.leg, 1)
+    ) -> OrderIntent | None:
+        """The newest attempt at `order`: found in the ledger, or passed through the gates and committed now."""
         now = self.clock.now()
         with self.ledger.begin() as unit:
-            known = unit.orders.get(coid)
-            if known is not None:
-                return known
-            verdict = self.gates.admit(unit, decision, order, now, prices, volatility)
-            if isinstance(verdict, Denied):
-                quantity, reserved = order.quantity, ZERO
-            else:
-                quantity, reserved = verdict.quantity, verdict.reserved
-            intent = OrderIntent(
-                client_order_id=coid,
-                decision_id=decision.id,
-                account=decision.account,
-                symbol=order.symbol,
-                leg=order.leg,
-                attempt=1,
-                side=order.side,
-                quantity=quantity,
-                type=OrderType.MARKET,
-                limit_price=None,
-                tif=TimeInForce.DAY,
-                state=OrderState.INTENT,
-                reference_price=order.reference_price,
-                reserved_notional=reserved,
-            )
-            unit.orders.add(intent, at=now, fence=self.fence)
-            if isinstance(verdict, Denied):
-                logger.warning("order denied symbol=%s reason=%s", order.symbol, verdict.reason)
-                intent = unit.orders.move(coid, OrderState.DENIED, _local(coid, "DENIED", now, verdict.reason))
+            tried = [i for i in unit.orders.of(decision.id) if (i.symbol, i.leg) == (order.symbol, order.leg)]
+            last = max(tried, key=lambda intent: intent.attempt, default=None)
+            if last is not None and not self._tried_again(unit, decision, last, now):
+                return last
+            quantity, attempt = (order.quantity, 1) if last is None else (last.remaining, last.attempt + 1)
+            intent = self._admitted(unit, decision, order, quantity, attempt, prices, volatility)
             unit.commit()
         self.kill_point(KillPoint.INTENT)
         return intent
 
-    def _send(self, intent: OrderIntent, decision: Decision, *, again: bool = False) -> None:
+    def _tried_again(self, unit: UnitOfWork, decision: Decision, last: OrderIntent, now: datetime) -> bool:
+        """True when `last` ended early and what is left of it may be sent as another attempt."""
+        ended_early = last.state in RETRIED and last.remaining > 0 and last.attempt < ATTEMPTS
+        return ended_early and not self.gates.still_valid(unit, decision, last.symbol, last.side, now)
+
+    def _admitted(
+        self,
+        unit: UnitOfWork,
+        decision: Decision,
+        order: PlannedOrder,
+        quantity: Decimal,
+        attempt: int,
+        prices: Mapping[str, Decimal],
+        volatility: float,
+    ) -> OrderIntent | None:
+        now = self.clock.now()
+        asked = PlannedOrder(order.symbol, order.leg, order.side, quantity, order.reference_price)
+        verdict = self.gates.admit(unit, decision, asked, now, prices, volatility)
+        denied = verdict.reason if isinstance(verdict, Denied) else ""
+        coid = client_order_id(decision.account, decision.id, order.symbol, order.leg, attempt)
+        intent = OrderIntent(
+            client_order_id=coid,
+            decision_id=decision.id,
+            account=decision.account,
+            symbol=order.symbol,
+            leg=order.leg,
+            attempt=attempt,
+            side=order.side,
+            quantity=quantity if isinstance(verdict, Denied) else verdict.quantity,
+            type=OrderType.MARKET,
+            limit_price=None,
+            tif=TimeInForce.DAY,
+            state=OrderState.INTENT,
+            reference_price=order.reference_price,
+            reserved_notional=ZERO if isinstance(verdict, Denied) else verdict.reserved,
+        )
+        unit.orders.add(intent, at=now, fence=self.fence, reason=denied)
+        if denied:
+            logger.warning("order denied symbol=%s reason=%s", order.symbol, denied)
+        return unit.orders.get(coid)
+
+    def _send(self, intent: OrderIntent, decision: Decision) -> None:
         """Commit SENDING, write to the wire, commit what the broker said."""
         coid, now = intent.client_order_id, self.clock.now()
         with self.ledger.begin() as unit:
-            reason = self.gates.still_valid(unit, decision, intent.side, now)
-            if reason and not again:
+            reason = self.gates.still_valid(unit, decision, intent.symbol, intent.side, now)
+            if reason:
                 unit.orders.move(coid, OrderState.EXPIRED_UNSENT, _local(coid, "EXPIRED_UNSENT", now, reason))
-                unit.commit()
-                logger.warning("order not sent symbol=%s reason=%s", intent.symbol, reason)
-                return
-            if not again:
+            else:
                 sending = OrderEvent(f"{coid}:SENDING", "local", now, now, {"state": "SENDING"}, sent_at=now)
                 unit.orders.move(coid, OrderState.SENDING, sending)
-                unit.commit()
+            unit.commit()
         self.kill_point(KillPoint.SENDING)
-        if reason or self._flagged():
-            self._finish_unsent(intent, reason or "G2: the kill flag is set")
-            return
-        request = OrderRequest(coid, intent.symbol, intent.side, intent.quantity, intent.type, intent.limit_price)
+        if reason:
+            logger.warning("order not sent symbol=%s reason=%s", intent.symbol, reason)
+        elif self._flagged():
+            self._acknowledge(intent, Refused("not sent, G2: the kill flag is set"))
+        else:
+            self._write(intent)
+
+    def _write(self, intent: OrderIntent) -> None:
+        """The order on the wire, for the first time or again under the same id."""
+        request = OrderRequest(
+            intent.client_order_id, intent.symbol, intent.side, intent.quantity, intent.type, intent.limit_price
+        )
         self.kill_point(KillPoint.WIRE)
+        self.quarantine.begin(intent.client_order_id)
         outcome = self.broker.submit(request)
         self.kill_point(KillPoint.REPLIED)
         self._acknowledge(intent, outcome)
@@ -196,62 +258,127 @@ class OrderEngine:
         return flag is not None and flag.exists()
 
     def _acknowledge(self, intent: OrderIntent, outcome: SubmitOutcome) -> None:
+        if isinstance(outcome, Accepted):
+            self._hear(intent, outcome.order)
+            return
         coid, now = intent.client_order_id, self.clock.now()
+        state = OrderState.REJECTED if isinstance(outcome, Refused) else OrderState.UNKNOWN
         with self.ledger.begin() as unit:
-            if isinstance(outcome, Accepted):
-                event = OrderEvent(
-                    f"{coid}:ACK", "local", outcome.order.submitted_at, now, {"state": "WORKING"},
-                    broker_order_id=outcome.order.broker_order_id,
-                )  # fmt: skip
-                unit.orders.move(coid, OrderState.WORKING, event)
-            elif isinstance(outcome, Refused):
-                logger.warning("order rejected symbol=%s reason=%s", intent.symbol, outcome.reason)
-                unit.orders.move(coid, OrderState.REJECTED, _local(coid, "REJECTED", now, outcome.reason))
-            elif intent.state is not OrderState.UNKNOWN:
-                logger.error("order unknown symbol=%s reason=%s", intent.symbol, outcome.reason)
-                unit.orders.move(coid, OrderState.UNKNOWN, _local(coid, "UNKNOWN", now, outcome.reason))
+            known = unit.orders.get(coid)
+            if known is not None and known.state is OrderState.UNKNOWN and state is OrderState.REJECTED:
+                self.quarantine.refused.add(coid)
+            if known is None or known.state is not OrderState.SENDING:
+                return
+            unit.orders.move(coid, state, _local(coid, state.value, now, outcome.reason))
             unit.commit()
         self.kill_point(KillPoint.ACKNOWLEDGED)
+        logger.warning("order %s symbol=%s reason=%s", state.lower(), intent.symbol, outcome.reason)
 
-    def _finish_unsent(self, intent: OrderIntent, reason: str) -> None:
-        """An order that was about to be sent and was not: a definitive no of our own."""
-        coid, now = intent.client_order_id, self.clock.now()
-        with self.ledger.begin() as unit:
-            unit.orders.move(coid, OrderState.REJECTED, _local(coid, "REJECTED", now, f"not sent, {reason}"))
-            unit.commit()
-        self.kill_point(KillPoint.ACKNOWLEDGED)
-        logger.warning("order not sent symbol=%s reason=%s", intent.symbol, reason)
+    # one order under way
 
-    def _look_up(self, intent: OrderIntent, decision: Decision) -> None:
-        """SENDING or UNKNOWN: only a successful answer of the broker ends the doubt."""
+    def _sent(self) -> Sequence[OrderIntent]:
+        with self.ledger.begin(write=False) as unit:
+            return [i for i in unit.orders.live() if i.sent_at is not None]
+
+    def _ask(self, intent: OrderIntent) -> None:
         answer = self.broker.order(intent.client_order_id)
         if not isinstance(answer, Known):
-            raise BrokerUnavailable(f"order {intent.client_order_id}", getattr(answer, "reason", "stale"))
-        if answer.value is not None:
-            self._acknowledge(intent, _as_outcome(answer.value))
-            return
-        capabilities = self.broker.capabilities()
-        if not (capabilities.dedupes_client_ids and capabilities.lookups_are_current):
+            logger.warning("order not known symbol=%s: %s", intent.symbol, getattr(answer, "reason", "an old answer"))
+        elif answer.value is not None:
+            self._hear(intent, answer.value)
+        elif intent.state in IN_DOUBT:
+            self._not_found(intent)
+
+    def _hear(self, intent: OrderIntent, order: BrokerOrder) -> None:
+        """Note what the broker says of an order that it has."""
+        coid, now = intent.client_order_id, self.clock.now()
+        self.quarantine.begin(coid)
+        with self.ledger.begin() as unit:
+            known = unit.orders.get(coid)
+            path = () if known is None else told(known, order)
+            for state in path:
+                unit.orders.move(coid, state, _heard(order, state, now))
+            if path:
+                unit.commit()
+        if path:
+            self.kill_point(KillPoint.ACKNOWLEDGED)
+
+    def _not_found(self, intent: OrderIntent) -> None:
+        """The broker answered, and does not have the order: sent again where that is harmless, else quarantined."""
+        coid, now = intent.client_order_id, self.clock.now()
+        self.quarantine.not_found(coid, now)
+        decision = self._decision(intent)
+        with self.ledger.begin() as unit:
+            reason = self.gates.still_valid(unit, decision, intent.symbol, intent.side, now)
             if intent.state is OrderState.SENDING:
-                self._acknowledge(intent, Ambiguous("sent before a restart and not found since"))
-            return
-        logger.warning("order was not received symbol=%s id=%s: sending again", intent.symbol, intent.client_order_id)
-        self._send(intent, decision, again=True)
+                unit.orders.move(coid, OrderState.UNKNOWN, _local(coid, "UNKNOWN", now, "sent before a restart"))
+                unit.commit()
+        harmless = coid not in self.quarantine.refused and self.broker.capabilities().dedupes_client_ids
+        if not reason and not self._flagged() and harmless:
+            logger.warning("order not found symbol=%s id=%s: sending again", intent.symbol, coid)
+            self._write(intent)
+        elif self.quarantine.passed(coid) and self._nowhere(intent):
+            with self.ledger.begin() as unit:
+                told = _local(coid, "NEVER_ARRIVED", now, "not found for two minutes")
+                unit.orders.move(coid, OrderState.NEVER_ARRIVED, told)
+                unit.commit()
+            self.quarantine.begin(coid)
+            self.kill_point(KillPoint.ACKNOWLEDGED)
+            logger.warning("order never arrived symbol=%s id=%s", intent.symbol, coid)
+
+    def _nowhere(self, intent: OrderIntent) -> bool:
+        """True when no list of the broker has the order and the position is what the ledger says."""
+        since = (intent.sent_at or self.clock.now()) - timedelta(minutes=5)
+        lists = (self.broker.open_orders(), self.broker.closed_orders(since))
+        positions = self.broker.positions()
+        if not isinstance(positions, Known):
+            return False
+        for listed in lists:
+            if not isinstance(listed, Known):
+                return False
+            if any(order.client_order_id == intent.client_order_id for order in listed.value):
+                return False
+        with self.ledger.begin(write=False) as unit:
+            held = unit.book.holdings().get(intent.symbol, ZERO)
+        return positions.value.get(intent.symbol, ZERO) == held
+
+    def _end_if_it_must(self, intent: OrderIntent) -> None:
+        """Cancel a working order that trading state or time no longer allow; repeat a cancel that had no effect yet."""
+        if intent.state is OrderState.PENDING_CANCEL:
+            self._send_cancel(intent)
+        elif intent.state in (OrderState.WORKING, OrderState.PARTIAL):
+            decision = self._decision(intent)
+            with self.ledger.begin(write=False) as unit:
+                reason = self.gates.stopped(unit, intent.symbol, intent.side) or self.gates.expired(
+                    decision, self.clock.now()
+                )
+            if reason:
+                self.cancel(intent, reason=reason)
+
+    def _send_cancel(self, intent: OrderIntent) -> None:
+        outcome = self.broker.cancel(intent.client_order_id)
+        self.kill_point(KillPoint.CANCELLED)
+        if isinstance(outcome, Accepted):
+            self._hear(intent, outcome.order)
 
     def _count(self, unit: UnitOfWork, coid: str, now: datetime) -> None:
+        """Move an order on after executions of it were booked."""
         intent = unit.orders.get(coid)
-        if intent is None or intent.state not in LIVE:
+        if intent is None:
             return
-        if intent.state in (OrderState.SENDING, OrderState.UNKNOWN):
-            # The execution arrived before the acknowledgement: the broker has the order.
-            unit.orders.move(
-                coid, OrderState.WORKING, OrderEvent(f"{coid}:ACK", "poll", now, now, {"state": "WORKING"})
-            )
-        state = OrderState.FILLED if intent.remaining <= 0 else OrderState.PARTIAL
-        if state is OrderState.PARTIAL and intent.state is OrderState.PARTIAL:
-            return
-        key = f"{coid}:{state}:{intent.filled_quantity}"
-        unit.orders.move(coid, state, OrderEvent(key, "poll", now, now, {"state": state.value}))
+        if intent.state is OrderState.NEVER_ARRIVED:
+            self._lock(unit, intent, "executed after it was given up as never arrived", now)
+        for state in executed(intent):
+            key = f"{coid}:ACK" if state is OrderState.WORKING else f"{coid}:{state}:{intent.filled_quantity}"
+            unit.orders.move(coid, state, OrderEvent(key, "poll", now, now, {"state": state.value}))
+
+    def _lock(self, unit: UnitOfWork, intent: OrderIntent, problem: str, now: datetime) -> None:
+        """Stop trading in a symbol until a person has looked."""
+        lock = unit.control.state(intent.symbol)
+        if lock is None or lock.state is TradingState.ACTIVE:
+            reason = f"order {intent.client_order_id}: {problem}"
+            unit.control.set(ControlRow(TradingState.HALTED, reason, ENGINE, now, intent.symbol))
+            logger.error("symbol locked symbol=%s reason=%s", intent.symbol, reason)
 
     def _decision(self, intent: OrderIntent) -> Decision:
         with self.ledger.begin(write=False) as unit:
@@ -261,10 +388,15 @@ class OrderEngine:
         return decision
 
 
-def _as_outcome(order: BrokerOrder) -> SubmitOutcome:
-    if order.state is OrderState.REJECTED:
-        return Refused("the broker rejected it")
-    return Accepted(order)
+def _heard(order: BrokerOrder, state: OrderState, now: datetime) -> OrderEvent:
+    """What the broker said of an order, as an event that is kept once however often it is said."""
+    coid = order.client_order_id
+    if state is OrderState.WORKING:
+        return OrderEvent(
+            f"{coid}:ACK", "local", order.submitted_at, now, {"state": state.value},
+            broker_order_id=order.broker_order_id,
+        )  # fmt: skip
+    return OrderEvent(f"{coid}:{state}:{order.filled_quantity}", "poll", now, now, {"state": state.value})
 
 
 def _local(coid: str, step: str, now: datetime, reason: str) -> OrderEvent:

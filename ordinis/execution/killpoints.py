@@ -18,6 +18,8 @@ class KillPoint(StrEnum):
     REPLIED = "the broker replied"
     ACKNOWLEDGED = "acknowledgement committed"
     FILLED = "fills committed"
+    CANCELLING = "cancel committed"
+    CANCELLED = "the broker answered a cancel"
     RECONCILED = "reconciliation committed"
     VALUED = "valuation committed"
 

@@ -2,28 +2,35 @@
 
 The broker's truth has three values: known, unknown, stale. A query that failed is never an empty answer, so a
 reconciliation with one such query fails as a whole and nothing is traded. What the broker knows and the ledger does
-not (a fill after a crash, a deposit) is booked; a difference that remains after that is named, and stops trading.
+not (a fill after a crash, a deposit, a split) is booked. A difference that remains stops trading; one that remains
+for two minutes locks its symbol until a person has looked, since a broker may report an execution that late.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TypeVar
 
-from ordinis.domain.orders import Known, QueryOutcome
+from ordinis.domain.limits import TradingState
+from ordinis.domain.orders import LIVE, BrokerOrder, Fill, Known, QueryOutcome
 from ordinis.domain.portfolio import ZERO
 from ordinis.errors import BrokerUnavailable, NotReconciled
-from ordinis.execution.intents import LARGEST_SKEW, OrderEngine
+from ordinis.execution.intents import ENGINE, LARGEST_SKEW, OrderEngine
 from ordinis.execution.killpoints import KillPoint
+from ordinis.execution.observing import QUARANTINE
+from ordinis.ports import ControlRow, UnitOfWork
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 OVERLAP = timedelta(days=1)
 EPOCH = datetime(1990, 1, 1, tzinfo=UTC)
 CASH_TOLERANCE = Decimal("0.01")
+CASH = ""
+"""Where a symbol is expected: the difference is in the cash balance."""
 
 
 @dataclass(frozen=True)
@@ -56,36 +63,26 @@ def reconcile(engine: OrderEngine, *, finish: bool = False) -> Reconciliation:
         watermark, live = unit.book.watermark(), unit.orders.live()
     since = EPOCH if watermark is None else watermark - OVERLAP
     started = clock.now()
-    deposits = known(broker.movements(since), "movements")
-    moved = 0
-    if deposits:
-        with ledger.begin() as unit:
-            moved = sum(unit.book.movement(movement) for movement in deposits)
-            unit.commit()
+    moved = _book_movements(engine, since)
     # Orders first: a fill then finds its order acknowledged, with the broker's own id.
-    engine.look_up_doubtful(live)
-    fills = engine.book(known(broker.fills(since), "fills"), source="reconcile")
+    engine.look()
+    executions = known(broker.fills(since), "fills")
+    fills = engine.book(executions, source="reconcile")
+    odd = _overfilled(engine, executions) | _end_strays(engine, known(broker.open_orders(), "open orders"))
     positions, cash = known(broker.positions(), "positions"), known(broker.account(), "account").cash
     with ledger.begin() as unit:
-        held, kept = unit.book.holdings(), unit.book.cash()
-        differences = [
-            f"{symbol}: {held.get(symbol, ZERO)} in the ledger, {positions.get(symbol, ZERO)} at the broker"
-            for symbol in sorted(held.keys() | positions.keys())
-            if held.get(symbol, ZERO) != positions.get(symbol, ZERO)
-        ]
-        if abs(kept - cash) > CASH_TOLERANCE:
-            differences.append(f"cash: {kept} in the ledger, {cash} at the broker")
-        if differences:
-            raise NotReconciled(differences)
-        unit.book.set_watermark(started)
-        unit.commit()
+        differences = _differences(unit, positions, cash, odd)
+        if not differences:
+            unit.book.set_watermark(started)
+        locked = _lock_what_remains(engine, unit, differences)
+        if locked or not differences:
+            unit.commit()
+        explained = {row.symbol for row in unit.control.locks()}
+    if differences.keys() - explained:
+        raise NotReconciled([text for symbol, text in differences.items() if symbol not in explained])
     engine.kill_point(KillPoint.RECONCILED)
     if finish and live:
-        with ledger.begin(write=False) as unit:
-            unfinished = unit.orders.live()
-        for intent in unfinished:
-            engine.finish(intent)
-        engine.collect()
+        engine.finish()
     if fills or live:
         logger.warning("reconciled fills=%d movements=%d resolved=%d", fills, moved, len(live))
     return Reconciliation(fills, moved, len(live))
@@ -96,3 +93,70 @@ def known(outcome: QueryOutcome[T], query: str) -> T:
     if isinstance(outcome, Known):
         return outcome.value
     raise BrokerUnavailable(query, getattr(outcome, "reason", "the answer is stale"))
+
+
+def _book_movements(engine: OrderEngine, since: datetime) -> int:
+    movements = known(engine.broker.movements(since), "movements")
+    if not movements:
+        return 0
+    with engine.ledger.begin() as unit:
+        moved = sum(unit.book.movement(movement) for movement in movements)
+        unit.commit()
+    return moved
+
+
+def _overfilled(engine: OrderEngine, executions: Sequence[Fill]) -> dict[str, str]:
+    """Orders with more executed than was ordered, by symbol: for a moment a correction may be told before its bust."""
+    odd = {}
+    with engine.ledger.begin(write=False) as unit:
+        for coid in {fill.client_order_id for fill in executions if fill.client_order_id}:
+            intent = unit.orders.get(coid)
+            if intent is not None and intent.filled_quantity > intent.quantity:
+                executed = f"{intent.filled_quantity} executed of {intent.quantity} ordered"
+                odd[intent.symbol] = f"{intent.symbol}: order {coid} has {executed}"
+    return odd
+
+
+def _end_strays(engine: OrderEngine, listed: Sequence[BrokerOrder]) -> dict[str, str]:
+    """End what is open at the broker and ended here; return what the ledger never had, by symbol."""
+    strangers = {}
+    for order in listed:
+        with engine.ledger.begin(write=False) as unit:
+            intent = unit.orders.get(order.client_order_id)
+        if intent is None:
+            strangers[order.symbol] = f"{order.symbol}: order {order.client_order_id} at the broker is not ours"
+        elif intent.state not in LIVE:
+            engine.end_stray(intent, f"is open at the broker and {intent.state} in the ledger")
+    return strangers
+
+
+def _differences(
+    unit: UnitOfWork, positions: Mapping[str, Decimal], cash: Decimal, odd: Mapping[str, str]
+) -> dict[str, str]:
+    held, kept = unit.book.holdings(), unit.book.cash()
+    differences = dict(odd)
+    for symbol in sorted(held.keys() | positions.keys()):
+        here, there = held.get(symbol, ZERO), positions.get(symbol, ZERO)
+        if here != there:
+            differences[symbol] = f"{symbol}: {here} in the ledger, {there} at the broker"
+    if abs(kept - cash) > CASH_TOLERANCE:
+        differences[CASH] = f"cash: {kept} in the ledger, {cash} at the broker"
+    return differences
+
+
+def _lock_what_remains(engine: OrderEngine, unit: UnitOfWork, differences: Mapping[str, str]) -> bool:
+    """Remember since when each difference has been there; lock a symbol whose difference will not go away."""
+    now, doubts = engine.clock.now(), engine.doubts
+    for symbol in doubts.keys() - differences.keys():
+        del doubts[symbol]
+    busy = {intent.symbol for intent in unit.orders.live()}
+    locked = {row.symbol for row in unit.control.locks()}
+    wrote = False
+    for symbol, text in differences.items():
+        since = doubts.setdefault(symbol, now)
+        if symbol == CASH or symbol in busy or symbol in locked or now - since < QUARANTINE:
+            continue
+        unit.control.set(ControlRow(TradingState.HALTED, text, ENGINE, now, symbol))
+        logger.error("symbol locked %s", text)
+        wrote = True
+    return wrote

@@ -15,6 +15,8 @@ from ordinis.domain.canonical import canonical
 from ordinis.domain.orders import (
     LIVE,
     TRANSITIONS,
+    CancelRequest,
+    CancelState,
     OrderIntent,
     OrderState,
     OrderType,
@@ -23,7 +25,7 @@ from ordinis.domain.orders import (
 )
 from ordinis.errors import IllegalTransition, LedgerConflict, NotFound
 from ordinis.persistence import chain
-from ordinis.persistence.tables import order_event, order_intent
+from ordinis.persistence.tables import order_cancel, order_event, order_intent
 from ordinis.ports import OrderEvent
 
 
@@ -31,7 +33,8 @@ class SqlOrders:
     def __init__(self, connection: Connection, account: str) -> None:
         self._connection, self._account = connection, account
 
-    def add(self, intent: OrderIntent, *, at: datetime, fence: int) -> None:
+    def add(self, intent: OrderIntent, *, at: datetime, fence: int, reason: str = "") -> None:
+        state = OrderState.DENIED if reason else OrderState.INTENT
         place = self._connection.execute(select(func.coalesce(func.max(order_intent.c.seq), 0))).scalar_one() + 1
         row = insert(order_intent).values(
             coid=intent.client_order_id,
@@ -46,7 +49,7 @@ class SqlOrders:
             type=intent.type.value,
             limit_price=intent.limit_price,
             tif=intent.tif.value,
-            state=intent.state.value,
+            state=state.value,
             fence=fence,
             filled_qty=intent.filled_quantity,
             reference_price=intent.reference_price,
@@ -59,9 +62,9 @@ class SqlOrders:
             raise LedgerConflict(
                 f"order {intent.client_order_id}", f"{intent.symbol} has a live order or the id is taken"
             ) from error
+        told = {"state": state.value} | ({"reason": reason} if reason else {})
         self._append(
-            intent.client_order_id,
-            OrderEvent(f"{intent.client_order_id}:INTENT", "local", at, at, {"state": "INTENT"}),
+            intent.client_order_id, OrderEvent(f"{intent.client_order_id}:{state.value}", "local", at, at, told)
         )
 
     def move(self, client_order_id: str, state: OrderState, event: OrderEvent) -> OrderIntent:
@@ -86,12 +89,53 @@ class SqlOrders:
         )
         if written.rowcount != 1:
             raise LedgerConflict(f"order {client_order_id}", "was changed by another writer")
+        if intent.state is OrderState.PENDING_CANCEL:
+            self._settle_cancel(client_order_id, state)
         return replace(
             intent,
             state=state,
             version=intent.version + 1,
             broker_order_id=event.broker_order_id or intent.broker_order_id,
             sent_at=event.sent_at or intent.sent_at,
+        )
+
+    def cancel(self, client_order_id: str, *, reason: str, by: str, at: datetime) -> OrderIntent:
+        number = len(self.cancels(client_order_id)) + 1
+        key = f"{client_order_id}:{OrderState.PENDING_CANCEL}:{number}"
+        told = {"state": OrderState.PENDING_CANCEL.value, "reason": reason, "by": by}
+        intent = self.move(client_order_id, OrderState.PENDING_CANCEL, OrderEvent(key, "local", at, at, told))
+        self._connection.execute(
+            insert(order_cancel).values(
+                coid=client_order_id,
+                number=number,
+                reason=reason,
+                by=by,
+                requested_at=at,
+                state=CancelState.REQUESTED.value,
+            )
+        )
+        return intent
+
+    def cancels(self, client_order_id: str) -> Sequence[CancelRequest]:
+        rows = select(order_cancel).where(order_cancel.c.coid == client_order_id).order_by(order_cancel.c.number)
+        return [
+            CancelRequest(
+                row["coid"],
+                row["number"],
+                row["reason"],
+                row["by"],
+                row["requested_at"],
+                CancelState(row["state"]),
+            )
+            for row in self._connection.execute(rows).mappings()
+        ]
+
+    def _settle_cancel(self, client_order_id: str, state: OrderState) -> None:
+        ended = CancelState.CONFIRMED if state is OrderState.CANCELED else CancelState.TOO_LATE
+        self._connection.execute(
+            update(order_cancel)
+            .where(order_cancel.c.coid == client_order_id, order_cancel.c.state == CancelState.REQUESTED.value)
+            .values(state=ended.value)
         )
 
     def get(self, client_order_id: str) -> OrderIntent | None:

@@ -128,6 +128,16 @@ Index(
     sqlite_where=text(f"state IN ({LIVE_STATES})"),
     postgresql_where=text(f"state IN ({LIVE_STATES})"),
 )
+order_cancel = Table(
+    "order_cancel",
+    metadata,
+    Column("coid", String(48), ForeignKey("order_intent.coid"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("by", String, nullable=False),
+    Column("requested_at", Instant, nullable=False),
+    Column("state", String, nullable=False),
+)
 order_event = _chained(
     "order_event",
     Column("coid", String(48), nullable=False, index=True),

@@ -34,13 +34,14 @@ from ordinis.domain.orders import (
     Unknown,
 )
 from ordinis.execution.intents import OrderEngine
+from ordinis.execution.killpoints import KillPoint
 from ordinis.ports import OrderEvent
 
 
 class SendsBeforeSaving(OrderEngine):
     def _send(self, intent: OrderIntent, decision: Decision) -> None:
         self.broker.submit(OrderRequest(intent.client_order_id, intent.symbol, intent.side, intent.quantity))
-        self.clock.advance(self.clock.now().replace(microsecond=self.clock.now().microsecond + 1))  # type: ignore[attr-defined]
+        self.kill_point(KillPoint.REPLIED)
         super()._send(intent, decision)
 
 

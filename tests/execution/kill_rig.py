@@ -5,7 +5,7 @@ has done its imports, so that a life starts in a moment; each is an ordinary pro
 death is the kernel's. Three ways to die, drawn at random: at a passing of one of the actor's own kill points, at a
 random moment of time, or by the venue's hand after it has committed an order and before it replies.
 
-    python -m tests.execution.kill_rig HOME KILLS SEED [--broken]
+    python -m tests.execution.kill_rig HOME KILLS SEED [BROKEN ENGINE]
 """
 
 from __future__ import annotations
@@ -28,12 +28,11 @@ import httpx
 
 from ordinis import bootstrap
 from ordinis.clock import trading_calendar
-from ordinis.domain.decisions import Decision
-from ordinis.domain.orders import OrderIntent, OrderRequest, Refused
 from ordinis.execution.intents import OrderEngine
 from ordinis.execution.killpoints import KillPoint
 from ordinis.execution.replaying import live_through, resume_session, start_clock
 from ordinis.settings import Settings
+from tests.execution.broken import MUST_CATCH
 
 PROJECT = Path(__file__).resolve().parents[2]
 FIRST, LAST = date(2019, 9, 3), date(2020, 1, 31)
@@ -77,16 +76,7 @@ def run_venue(home: Path, port: int) -> None:
     uvicorn.run(bootstrap.venue(the_settings(home, port), on_committed), port=port, log_level="error")
 
 
-class ForgetfulEngine(OrderEngine):
-    """Broken on purpose: what it finds unanswered after a restart it sends again under another id."""
-
-    def _look_up(self, intent: OrderIntent, decision: Decision) -> None:
-        twice = OrderRequest(f"{intent.client_order_id}-2", intent.symbol, intent.side, intent.quantity)
-        self.broker.submit(twice)
-        self._acknowledge(intent, Refused("not found, so rejected"))
-
-
-def one_life(settings: Settings, die_at: int, broken: bool) -> None:
+def one_life(settings: Settings, die_at: int, engine_class: type[OrderEngine]) -> None:
     """Live until the end of the stretch, or until the kill point that is passed as the `die_at`-th."""
     passed = 0
 
@@ -104,12 +94,10 @@ def one_life(settings: Settings, die_at: int, broken: bool) -> None:
         return
     clock = start_clock(calendar, first, bootstrap.venue_time(settings))
     actor = bootstrap.actor(settings, clock, remote=False, kill_point=kill_point)
-    if broken:
-        engine = actor.engine
-        actor = replace(
-            actor,
-            engine=ForgetfulEngine(engine.ledger, engine.broker, clock, engine.gates, kill_point=kill_point),
-        )
+    engine = actor.engine
+    actor = replace(
+        actor, engine=engine_class(engine.ledger, engine.broker, clock, engine.gates, kill_point=kill_point)
+    )
     live_through(actor, clock, bootstrap.source(settings).stream(actor.symbols, first, LAST))
 
 
@@ -131,7 +119,7 @@ class Tally:
     lives: int = 0
 
 
-def run(home: Path, kills: int, seed: int, broken: bool) -> Tally:
+def run(home: Path, kills: int, seed: int, engine_class: type[OrderEngine]) -> Tally:
     """Kill the actor `kills` times on its way to the end of the stretch."""
     rng, port, tally = random.Random(seed), free_port(), Tally()
     settings = the_settings(home, port)
@@ -145,7 +133,7 @@ def run(home: Path, kills: int, seed: int, broken: bool) -> Tally:
         while True:
             left = kills - sum(tally.kills.values())
             how = rng.choice(["kill point", "moment", "venue"]) if left else "none"
-            died = _life(settings, how, rng, broken)
+            died = _life(settings, how, rng, engine_class)
             tally.lives += 1
             if died:
                 tally.kills[how] = tally.kills.get(how, 0) + 1
@@ -158,13 +146,13 @@ def run(home: Path, kills: int, seed: int, broken: bool) -> Tally:
         venue.wait()
 
 
-def _life(settings: Settings, how: str, rng: random.Random, broken: bool) -> bool:
+def _life(settings: Settings, how: str, rng: random.Random, engine_class: type[OrderEngine]) -> bool:
     """Fork a life and end it in the way of `how`; True when it was killed."""
     die_at = rng.randrange(1, 60) if how == "kill point" else 0
     child = os.fork()
     if child == 0:
         try:
-            one_life(settings, die_at, broken)
+            one_life(settings, die_at, engine_class)
         except BaseException as error:
             sys.stderr.write(f"life ended: {error!r}\n")
             os._exit(3)
@@ -240,7 +228,8 @@ def main() -> None:
         return
     home, kills, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     started = time.monotonic()
-    tally = run(home, kills, seed, "--broken" in sys.argv)
+    engines = {engine.__name__: engine for engine in (OrderEngine, *MUST_CATCH["SIGKILL"])}
+    tally = run(home, kills, seed, engines[[*sys.argv[4:], "OrderEngine"][0]])
     wrong = check(home)
     answer = {"kills": tally.kills, "lives": tally.lives, "wrong": wrong, "seconds": time.monotonic() - started}
     sys.stdout.write(json.dumps(answer) + "\n")

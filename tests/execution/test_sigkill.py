@@ -12,7 +12,9 @@ import pytest
 
 from ordinis import bootstrap
 from ordinis.execution.canonical import canonical_ledger
+from ordinis.execution.intents import OrderEngine
 from tests.execution import kill_rig
+from tests.execution.broken import MUST_CATCH
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,6 +53,6 @@ def test_a_ledger_that_was_killed_fifty_times_is_that_of_a_quiet_life(
 
 
 @pytest.mark.processes
-def test_the_rig_finds_an_engine_that_sends_again_under_another_id(tmp_path: Path) -> None:
-    wrong = run_rig(tmp_path / "broken", 15, 3, "--broken")["wrong"]
-    assert any("the ledger never intended" in line for line in wrong)
+@pytest.mark.parametrize("engine", MUST_CATCH["SIGKILL"], ids=lambda engine: engine.__name__)
+def test_the_rig_finds_an_engine_that_is_broken(tmp_path: Path, engine: type[OrderEngine]) -> None:
+    assert run_rig(tmp_path / "broken", 15, 3, engine.__name__)["wrong"]
