@@ -16,35 +16,29 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 from ordinis.domain.decisions import Decision
-from ordinis.domain.limits import TradingState
 from ordinis.domain.orders import (
     LIVE,
-    Accepted,
-    BrokerOrder,
-    Fill,
     Known,
     OrderIntent,
-    OrderRequest,
     OrderState,
     OrderType,
     PlannedOrder,
     Refused,
     Side,
-    SubmitOutcome,
     TimeInForce,
     client_order_id,
 )
 from ordinis.domain.portfolio import ZERO
-from ordinis.errors import NotFound
-from ordinis.execution.gates import Denied, Gates
-from ordinis.execution.killpoints import KillHook, KillPoint, survive
-from ordinis.execution.observing import IN_DOUBT, RETRIED, Quarantine, executed, told
-from ordinis.ports import Broker, Clock, ControlRow, Ledger, OrderEvent, UnitOfWork
+from ordinis.execution.gates import Denied
+from ordinis.execution.killpoints import KillPoint
+from ordinis.execution.observing import IN_DOUBT, RETRIED
+from ordinis.execution.wire import Wire, local_event
+from ordinis.ports import OrderEvent, UnitOfWork
 
 logger = logging.getLogger(__name__)
 LEGS = (Side.SELL.value, Side.BUY.value)
@@ -52,20 +46,11 @@ ATTEMPTS = 5
 """How often what is left of an order is tried again."""
 LARGEST_SKEW = timedelta(seconds=30)
 """How far the broker's clock may be from ours."""
-ENGINE = "engine"
 
 
 @dataclass(frozen=True)
-class OrderEngine:
-    ledger: Ledger
-    broker: Broker
-    clock: Clock
-    gates: Gates
-    fence: int = 1
-    kill_point: KillHook = survive
-    quarantine: Quarantine = field(default_factory=Quarantine)
-    doubts: dict[str, datetime] = field(default_factory=dict)
-    """Since when ledger and broker differ without a break, by symbol; the empty one is cash."""
+class OrderEngine(Wire):
+    """Decides what is to be sent, asked or ended next."""
 
     def execute(self, decision: Decision, prices: Mapping[str, Decimal], volatility: Mapping[str, float]) -> bool:
         """Carry out the plan of `decision` as far as it goes now; True when nothing of it is left to do.
@@ -120,51 +105,12 @@ class OrderEngine:
             if isinstance(found, Known) and found.value is not None:
                 self._hear(intent, found.value)
 
-    def book(self, fills: Sequence[Fill], *, source: str) -> int:
-        """Book executions that are new, and move their orders; one transaction for all."""
-        if not fills:
-            return 0
-        now = self.clock.now()
-        with self.ledger.begin() as unit:
-            # A reversal may be told before what it reverses.
-            ordered = sorted(fills, key=lambda fill: fill.reverses is not None)
-            booked = [fill for fill in ordered if unit.book.fill(fill, source=source, received_at=now)]
-            for coid in dict.fromkeys(fill.client_order_id for fill in booked if fill.client_order_id):
-                self._count(unit, coid, now)
-            if not booked:
-                return 0
-            unit.commit()
-        self.kill_point(KillPoint.FILLED)
-        for fill in booked:
-            logger.info(
-                "fill symbol=%s side=%s quantity=%s price=%s", fill.symbol, fill.side, fill.quantity, fill.price
-            )
-        return len(booked)
-
-    def end_stray(self, intent: OrderIntent, problem: str) -> None:
-        """End an order that is open at the broker and had ended in the ledger, and lock its symbol."""
-        with self.ledger.begin() as unit:
-            self._lock(unit, intent, problem, self.clock.now())
-            unit.commit()
-        self._send_cancel(intent)
-
-    def cancel(self, intent: OrderIntent, *, reason: str, by: str = ENGINE) -> None:
-        """Ask the broker to end a working order: committed first, sent again until the broker says how it ended."""
-        with self.ledger.begin() as unit:
-            unit.orders.cancel(intent.client_order_id, reason=reason, by=by, at=self.clock.now())
-            unit.commit()
-        self.kill_point(KillPoint.CANCELLING)
-        logger.warning("cancel symbol=%s reason=%s", intent.symbol, reason)
-        self._send_cancel(intent)
-
     def _unfinished(self, decision: Decision, leg: str) -> list[str]:
         """Symbols of which an order of this leg is live or will be tried again."""
         now = self.clock.now()
         with self.ledger.begin(write=False) as unit:
             newest = {i.symbol: i for i in sorted(unit.orders.of(decision.id), key=lambda i: i.attempt) if i.leg == leg}
             return [s for s, i in newest.items() if i.state in LIVE or self._tried_again(unit, decision, i, now)]
-
-    # one order on its way out
 
     def _intent(
         self, decision: Decision, order: PlannedOrder, prices: Mapping[str, Decimal], volatility: float
@@ -229,7 +175,7 @@ class OrderEngine:
         with self.ledger.begin() as unit:
             reason = self.gates.still_valid(unit, decision, intent.symbol, intent.side, now)
             if reason:
-                unit.orders.move(coid, OrderState.EXPIRED_UNSENT, _local(coid, "EXPIRED_UNSENT", now, reason))
+                unit.orders.move(coid, OrderState.EXPIRED_UNSENT, local_event(coid, "EXPIRED_UNSENT", now, reason))
             else:
                 sending = OrderEvent(f"{coid}:SENDING", "local", now, now, {"state": "SENDING"}, sent_at=now)
                 unit.orders.move(coid, OrderState.SENDING, sending)
@@ -241,40 +187,6 @@ class OrderEngine:
             self._acknowledge(intent, Refused("not sent, G2: the kill flag is set"))
         else:
             self._write(intent)
-
-    def _write(self, intent: OrderIntent) -> None:
-        """The order on the wire, for the first time or again under the same id."""
-        request = OrderRequest(
-            intent.client_order_id, intent.symbol, intent.side, intent.quantity, intent.type, intent.limit_price
-        )
-        self.kill_point(KillPoint.WIRE)
-        self.quarantine.begin(intent.client_order_id)
-        outcome = self.broker.submit(request)
-        self.kill_point(KillPoint.REPLIED)
-        self._acknowledge(intent, outcome)
-
-    def _flagged(self) -> bool:
-        flag = self.gates.kill_flag
-        return flag is not None and flag.exists()
-
-    def _acknowledge(self, intent: OrderIntent, outcome: SubmitOutcome) -> None:
-        if isinstance(outcome, Accepted):
-            self._hear(intent, outcome.order)
-            return
-        coid, now = intent.client_order_id, self.clock.now()
-        state = OrderState.REJECTED if isinstance(outcome, Refused) else OrderState.UNKNOWN
-        with self.ledger.begin() as unit:
-            known = unit.orders.get(coid)
-            if known is not None and known.state is OrderState.UNKNOWN and state is OrderState.REJECTED:
-                self.quarantine.refused.add(coid)
-            if known is None or known.state is not OrderState.SENDING:
-                return
-            unit.orders.move(coid, state, _local(coid, state.value, now, outcome.reason))
-            unit.commit()
-        self.kill_point(KillPoint.ACKNOWLEDGED)
-        logger.warning("order %s symbol=%s reason=%s", state.lower(), intent.symbol, outcome.reason)
-
-    # one order under way
 
     def _sent(self) -> Sequence[OrderIntent]:
         with self.ledger.begin(write=False) as unit:
@@ -289,20 +201,6 @@ class OrderEngine:
         elif intent.state in IN_DOUBT:
             self._not_found(intent)
 
-    def _hear(self, intent: OrderIntent, order: BrokerOrder) -> None:
-        """Note what the broker says of an order that it has."""
-        coid, now = intent.client_order_id, self.clock.now()
-        self.quarantine.begin(coid)
-        with self.ledger.begin() as unit:
-            known = unit.orders.get(coid)
-            path = () if known is None else told(known, order)
-            for state in path:
-                unit.orders.move(coid, state, _heard(order, state, now))
-            if path:
-                unit.commit()
-        if path:
-            self.kill_point(KillPoint.ACKNOWLEDGED)
-
     def _not_found(self, intent: OrderIntent) -> None:
         """The broker answered, and does not have the order: sent again where that is harmless, else quarantined."""
         coid, now = intent.client_order_id, self.clock.now()
@@ -311,7 +209,7 @@ class OrderEngine:
         with self.ledger.begin() as unit:
             reason = self.gates.still_valid(unit, decision, intent.symbol, intent.side, now)
             if intent.state is OrderState.SENDING:
-                unit.orders.move(coid, OrderState.UNKNOWN, _local(coid, "UNKNOWN", now, "sent before a restart"))
+                unit.orders.move(coid, OrderState.UNKNOWN, local_event(coid, "UNKNOWN", now, "sent before a restart"))
                 unit.commit()
         harmless = coid not in self.quarantine.refused and self.broker.capabilities().dedupes_client_ids
         if not reason and not self._flagged() and harmless:
@@ -319,7 +217,7 @@ class OrderEngine:
             self._write(intent)
         elif self.quarantine.passed(coid) and self._nowhere(intent):
             with self.ledger.begin() as unit:
-                told = _local(coid, "NEVER_ARRIVED", now, "not found for two minutes")
+                told = local_event(coid, "NEVER_ARRIVED", now, "not found for two minutes")
                 unit.orders.move(coid, OrderState.NEVER_ARRIVED, told)
                 unit.commit()
             self.quarantine.begin(coid)
@@ -354,50 +252,3 @@ class OrderEngine:
                 )
             if reason:
                 self.cancel(intent, reason=reason)
-
-    def _send_cancel(self, intent: OrderIntent) -> None:
-        outcome = self.broker.cancel(intent.client_order_id)
-        self.kill_point(KillPoint.CANCELLED)
-        if isinstance(outcome, Accepted):
-            self._hear(intent, outcome.order)
-
-    def _count(self, unit: UnitOfWork, coid: str, now: datetime) -> None:
-        """Move an order on after executions of it were booked."""
-        intent = unit.orders.get(coid)
-        if intent is None:
-            return
-        if intent.state is OrderState.NEVER_ARRIVED:
-            self._lock(unit, intent, "executed after it was given up as never arrived", now)
-        for state in executed(intent):
-            key = f"{coid}:ACK" if state is OrderState.WORKING else f"{coid}:{state}:{intent.filled_quantity}"
-            unit.orders.move(coid, state, OrderEvent(key, "poll", now, now, {"state": state.value}))
-
-    def _lock(self, unit: UnitOfWork, intent: OrderIntent, problem: str, now: datetime) -> None:
-        """Stop trading in a symbol until a person has looked."""
-        lock = unit.control.state(intent.symbol)
-        if lock is None or lock.state is TradingState.ACTIVE:
-            reason = f"order {intent.client_order_id}: {problem}"
-            unit.control.set(ControlRow(TradingState.HALTED, reason, ENGINE, now, intent.symbol))
-            logger.error("symbol locked symbol=%s reason=%s", intent.symbol, reason)
-
-    def _decision(self, intent: OrderIntent) -> Decision:
-        with self.ledger.begin(write=False) as unit:
-            decision = unit.decisions.get(intent.decision_id)
-        if decision is None:
-            raise NotFound("decision", intent.decision_id)
-        return decision
-
-
-def _heard(order: BrokerOrder, state: OrderState, now: datetime) -> OrderEvent:
-    """What the broker said of an order, as an event that is kept once however often it is said."""
-    coid = order.client_order_id
-    if state is OrderState.WORKING:
-        return OrderEvent(
-            f"{coid}:ACK", "local", order.submitted_at, now, {"state": state.value},
-            broker_order_id=order.broker_order_id,
-        )  # fmt: skip
-    return OrderEvent(f"{coid}:{state}:{order.filled_quantity}", "poll", now, now, {"state": state.value})
-
-
-def _local(coid: str, step: str, now: datetime, reason: str) -> OrderEvent:
-    return OrderEvent(f"{coid}:{step}", "local", now, now, {"state": step, "reason": reason})

@@ -19,9 +19,10 @@ from ordinis.domain.limits import TradingState
 from ordinis.domain.orders import LIVE, BrokerOrder, Fill, Known, QueryOutcome
 from ordinis.domain.portfolio import ZERO
 from ordinis.errors import BrokerUnavailable, NotReconciled
-from ordinis.execution.intents import ENGINE, LARGEST_SKEW, OrderEngine
+from ordinis.execution.intents import LARGEST_SKEW, OrderEngine
 from ordinis.execution.killpoints import KillPoint
 from ordinis.execution.observing import QUARANTINE
+from ordinis.execution.wire import ENGINE
 from ordinis.ports import ControlRow, UnitOfWork
 
 logger = logging.getLogger(__name__)

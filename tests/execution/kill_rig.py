@@ -117,6 +117,8 @@ def bring_in(settings: Settings) -> None:
 class Tally:
     kills: dict[str, int] = field(default_factory=dict)
     lives: int = 0
+    too_early: set[str] = field(default_factory=set)
+    """Orders that the venue had at a death while the ledger did not know them as sent."""
 
 
 def run(home: Path, kills: int, seed: int, engine_class: type[OrderEngine]) -> Tally:
@@ -135,6 +137,7 @@ def run(home: Path, kills: int, seed: int, engine_class: type[OrderEngine]) -> T
             how = rng.choice(["kill point", "moment", "venue"]) if left else "none"
             died = _life(settings, how, rng, engine_class)
             tally.lives += 1
+            tally.too_early |= sent_before_saved(home)
             if died:
                 tally.kills[how] = tally.kills.get(how, 0) + 1
             elif not left:
@@ -209,6 +212,15 @@ def check(home: Path) -> list[str]:
     return wrong
 
 
+def sent_before_saved(home: Path) -> set[str]:
+    """Orders at the venue that the ledger does not know as sent."""
+    if not (home / "ledger.db").exists():
+        return set()
+    ledger, venue = sqlite3.connect(home / "ledger.db"), sqlite3.connect(home / "venue.db")
+    committed = {row[0] for row in ledger.execute("SELECT coid FROM order_intent WHERE sent_at IS NOT NULL")}
+    return {row[0] for row in venue.execute("SELECT client_order_id FROM orders")} - committed
+
+
 def _beyond_plan(ledger: sqlite3.Connection) -> list[str]:
     """Decisions of which more was executed than was decided."""
     decided: dict[tuple[str, str], Decimal] = {}
@@ -230,7 +242,7 @@ def main() -> None:
     started = time.monotonic()
     engines = {engine.__name__: engine for engine in (OrderEngine, *MUST_CATCH["SIGKILL"])}
     tally = run(home, kills, seed, engines[[*sys.argv[4:], "OrderEngine"][0]])
-    wrong = check(home)
+    wrong = check(home) + [f"order {name} was on the wire before it was committed" for name in tally.too_early]
     answer = {"kills": tally.kills, "lives": tally.lives, "wrong": wrong, "seconds": time.monotonic() - started}
     sys.stdout.write(json.dumps(answer) + "\n")
 
