@@ -103,7 +103,7 @@ class OrderEngine(Wire):
         for intent in self._sent():
             found = self.broker.order(intent.client_order_id)
             if isinstance(found, Known) and found.value is not None:
-                self._hear(intent, found.value)
+                self.hear(found.value)
 
     def _unfinished(self, decision: Decision, leg: str) -> list[str]:
         """Symbols of which an order of this leg is live or will be tried again."""
@@ -197,7 +197,7 @@ class OrderEngine(Wire):
         if not isinstance(answer, Known):
             logger.warning("order not known symbol=%s: %s", intent.symbol, getattr(answer, "reason", "an old answer"))
         elif answer.value is not None:
-            self._hear(intent, answer.value)
+            self.hear(answer.value)
         elif intent.state in IN_DOUBT:
             self._not_found(intent)
 

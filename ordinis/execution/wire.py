@@ -96,7 +96,7 @@ class Wire:
 
     def _acknowledge(self, intent: OrderIntent, outcome: SubmitOutcome) -> None:
         if isinstance(outcome, Accepted):
-            self._hear(intent, outcome.order)
+            self.hear(outcome.order)
             return
         coid, now = intent.client_order_id, self.clock.now()
         state = OrderState.REJECTED if isinstance(outcome, Refused) else OrderState.UNKNOWN
@@ -111,9 +111,9 @@ class Wire:
         self.kill_point(KillPoint.ACKNOWLEDGED)
         logger.warning("order %s symbol=%s reason=%s", state.lower(), intent.symbol, outcome.reason)
 
-    def _hear(self, intent: OrderIntent, order: BrokerOrder) -> None:
+    def hear(self, order: BrokerOrder) -> None:
         """Note what the broker says of an order that it has."""
-        coid, now = intent.client_order_id, self.clock.now()
+        coid, now = order.client_order_id, self.clock.now()
         self.quarantine.begin(coid)
         with self.ledger.begin() as unit:
             known = unit.orders.get(coid)
@@ -129,7 +129,7 @@ class Wire:
         outcome = self.broker.cancel(intent.client_order_id)
         self.kill_point(KillPoint.CANCELLED)
         if isinstance(outcome, Accepted):
-            self._hear(intent, outcome.order)
+            self.hear(outcome.order)
 
     def _flagged(self) -> bool:
         flag = self.gates.kill_flag

@@ -65,7 +65,7 @@ class FailureIsEmpty(NotFoundIsRejected):
     def _ask(self, intent: OrderIntent) -> None:
         answer = self.broker.order(intent.client_order_id)
         if isinstance(answer, Known) and answer.value is not None:
-            self._hear(intent, answer.value)
+            self.hear(answer.value)
         elif isinstance(answer, Unknown) and intent.state in (OrderState.SENDING, OrderState.UNKNOWN):
             self._give_up(intent)
 
