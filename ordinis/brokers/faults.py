@@ -6,7 +6,7 @@ with some of its faults only, which is how a failing one is shrunk to the few th
 
     on the wire   a request is lost, arrives late, or its reply is lost; a query fails, or its answer is old; an order
                   that was accepted is not found at first; executions are reported late, twice, in another order
-    at the venue  an order is executed in parts, partly or not at all; it is refused; its symbol is halted
+    at the venue  an order is executed in parts, partly or not at all; it is refused, or ended; its symbol is halted
     afterwards    an execution is taken back or corrected; a split; a dividend
 """
 
@@ -57,6 +57,7 @@ USUAL: Mapping[str, float] = {
     "reordered": 0.10,
     "in parts": 0.35,
     "rest is left": 0.10,
+    "ended by the venue": 0.15,
     "halted": 0.05,
     "busted": 0.02,
     "corrected": 0.02,
@@ -109,7 +110,7 @@ class FaultyBroker:
         self._under_way: list[tuple[datetime, Callable[[], object]]] = []
         self._unseen_until: dict[str, datetime] = {}
         self._reported_at: dict[str, datetime] = {}
-        self._looked_back: set[str] = set()
+        self._decided: set[tuple[str, str]] = set()
         self.received: list[str] = []
         """Client order ids of the requests that reached the venue, in their order."""
 
@@ -190,15 +191,17 @@ class FaultyBroker:
     # what happens by itself
 
     def afterwards(self) -> None:
-        """Let executions of the past be taken back or corrected; the world calls it now and then."""
+        """Let orders be ended, and executions be taken back or corrected; the world calls it now and then."""
         self._deliver()
+        for order in self._venue.open_orders().value:
+            if order.filled_quantity and self._once("ended by the venue", order.client_order_id):
+                self._venue.cancel(order.client_order_id)
         for fill in self._venue.fills(self._clock.now() - timedelta(hours=1)).value:
-            if fill.exec_id in self._looked_back or fill.exec_id.endswith(AMENDED):
+            if fill.exec_id.endswith(AMENDED):
                 continue
-            self._looked_back.add(fill.exec_id)
-            if self._strikes("busted", fill.exec_id) is not None:
+            if self._once("busted", fill.exec_id):
                 self._venue.bust(fill.exec_id)
-            elif (badly := self._strikes("corrected", fill.exec_id)) is not None:
+            elif badly := self._once("corrected", fill.exec_id):
                 off = Decimal(str(round(0.99 + 0.02 * badly, 4)))
                 self._venue.bust(fill.exec_id, (fill.price * off).quantize(Decimal("0.000001")))
 
@@ -215,6 +218,13 @@ class FaultyBroker:
         if self._strikes("answer is old", name) is not None:
             return Stale(answer.value, self._clock.now() - timedelta(minutes=1))
         return answer
+
+    def _once(self, kind: str, subject: str) -> float | None:
+        """Like `_strikes`, for a subject that is looked at again and again."""
+        if (kind, subject) in self._decided:
+            return None
+        self._decided.add((kind, subject))
+        return self._strikes(kind, subject)
 
     def _strikes(self, kind: str, subject: str) -> float | None:
         return self._faults.strikes(kind, subject, self._clock.now())
