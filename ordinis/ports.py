@@ -248,6 +248,9 @@ class Decisions(Protocol):
 
     def verdicts(self, decision_id: str) -> Sequence[Verdict]: ...
 
+    def parts(self, decision_id: str) -> Sequence[tuple[str, str, float]]:
+        """Source, symbol and share: whose idea each weight was."""
+
 
 class Orders(Protocol):
     """Intents and what happened to them; the events are append-only and hash-chained."""

@@ -1,4 +1,4 @@
-"""Commands of the trading desk: trade, limits, replay, kill, resume, and the simulated venue."""
+"""Commands of the trading desk: trade, limits, explain, replay, kill, resume, and the simulated venue."""
 
 from __future__ import annotations
 
@@ -102,6 +102,44 @@ def limits(as_json: AsJson = False) -> None:
     rulebook = bootstrap.rulebook(load())
     rows = [(row.name, row.value, row.source) for row in rulebook.in_force]
     show(f"Limits of profile {rulebook.profile}", ("limit", "value", "source"), rows, as_json)
+
+
+@app.command()
+def explain(
+    order: Annotated[str, typer.Argument(help="The beginning of an order's id, or a symbol: its newest order.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show where an order came from: what happened to it, the decision, limits, allocator and data behind it."""
+    from ordinis import bootstrap
+    from ordinis.domain.canonical import canonical
+    from ordinis.monitoring.explanation import explain as look_up
+    from ordinis.settings import load
+
+    found = look_up(bootstrap.ledger_for_control(load()), order)
+    if as_json:
+        print(canonical(found))
+        return
+    row, decision, asked = found.order, found.decision, found.inputs
+    shortfall = "" if found.shortfall is None else f", cost {found.shortfall:.2f} bp of the price it was planned at"
+    answered = found.answered.get(row.symbol, 0.0)
+    console.print(
+        f"Order {row.client_order_id}, attempt {row.attempt}\n"
+        f"  {row.side} {row.quantity} {row.symbol}: {row.state}, {row.filled_quantity} executed{shortfall}\n"
+        f"Decision {decision.id[:12]} of session {asked['session']}, {decision.status} by {decision.approved_by}\n"
+        f"  {decision.model_sha} ({decision.source}) asked for {answered:.2%} of equity, the rules left "
+        f"{decision.weights.get(row.symbol, 0.0):.2%}, held were {found.held:.2%}\n"
+        f"  seen: {len(asked['view']['symbols'])} symbols through {asked['view']['through']}, "
+        f"view {asked['view']['sha'][:12]}; regime {', '.join(f'{k} {v}' for k, v in asked['regime'].items())}"
+        + (f"\n  {decision.reason}" if decision.reason else ""),
+        highlight=False,
+        soft_wrap=True,
+    )
+    show("What happened", ("at", "told by", "what"), [(h.at, h.source, h.what) for h in found.happenings])
+    if found.cancels:
+        rows = [(c.requested_at, c.by, c.reason, c.state) for c in found.cancels]
+        show("Cancels", ("at", "by", "reason", "state"), rows)
+    checks = [(v.rule, v.limit, v.value, v.passed, v.detail) for v in found.verdicts]
+    show("Limits", ("rule", "limit", "value", "passed", "detail"), checks)
 
 
 @app.command()

@@ -98,6 +98,11 @@ class SqlDecisions:
             for row in self._connection.execute(rows).mappings()
         ]
 
+    def parts(self, decision_id: str) -> Sequence[tuple[str, str, float]]:
+        rows = select(decision_part).where(decision_part.c.decision_id == decision_id)
+        ordered = rows.order_by(decision_part.c.source, decision_part.c.symbol)
+        return [(row["source"], row["symbol"], row["share"]) for row in self._connection.execute(ordered).mappings()]
+
     def _one(self, condition: Any) -> Decision | None:
         row = self._connection.execute(select(decision).where(condition)).mappings().first()
         return None if row is None else _decision(row)

@@ -118,6 +118,10 @@ def test_kill_works_with_nothing_else_running_and_resume_reconciles_first(tmp_pa
     assert not (tmp_path / "KILLED-sim").exists()
     traded = run("trade", "--local", "--sessions", "1", home=tmp_path, replay_seconds="0")
     assert "Traded sessions 2019-01-08 to 2019-01-08" in traded.stdout
+    explained = run("explain", "KO", home=tmp_path)
+    for word in ("FILLED", "Decision", "asked for", "sector cap", "bp of the price it was planned at"):
+        assert word in explained.stdout
+    assert json.loads(run("explain", "KO", "--json", home=tmp_path).stdout)["order"]["symbol"] == "KO"
     repeated = run("replay", home=tmp_path)
     assert "3 decisions recomputed and traded again" in repeated.stdout, repeated.stderr
 
