@@ -323,9 +323,6 @@ class Book(Protocol):
 
     def set_watermark(self, at: datetime) -> None: ...
 
-    def rebuild(self) -> Sequence[str]:
-        """Differences between the kept balances and those that fills and movements give; empty when they agree."""
-
 
 class Control(Protocol):
     """The trading state in force; append-only, the last row counts."""
@@ -355,7 +352,7 @@ class UnitOfWork(Protocol):
     def commit(self) -> None: ...
 
     def verify(self) -> None:
-        """Check the hash chains and the derived balances; LedgerDamaged when one does not hold."""
+        """Check the database, the hash chains and all that follows from them; LedgerDamaged names what is wrong."""
 
 
 class Ledger(Protocol):
@@ -364,6 +361,9 @@ class Ledger(Protocol):
     account: str
 
     def begin(self, *, write: bool = True) -> AbstractContextManager[UnitOfWork]: ...
+
+    def anchor(self) -> None:
+        """Write down outside the database how far it has come, so that a later `verify` notices a cut tail."""
 
 
 __all__ = [

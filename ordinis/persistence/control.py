@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, RowMapping, func, select
+from sqlalchemy import Connection, RowMapping, bindparam, func, select
 
 from ordinis.domain.limits import TradingState
 from ordinis.persistence import chain
+from ordinis.persistence.reading import read
 from ordinis.persistence.tables import control
 from ordinis.ports import ControlRow
+
+OF_SCOPE = select(control).where(control.c.scope == bindparam("scope"))
+HISTORY = OF_SCOPE.order_by(control.c.seq)
+IN_FORCE = OF_SCOPE.order_by(control.c.seq.desc()).limit(1)
 
 
 class SqlControl:
@@ -19,9 +24,8 @@ class SqlControl:
     def state(self) -> ControlRow | None:
         # A kill waits for every order that is being sent, or comes before it; SQLite has one writer anyway.
         self._lock("pg_advisory_xact_lock_shared")
-        rows = select(control).where(control.c.scope == self._account).order_by(control.c.seq.desc()).limit(1)
-        row = self._connection.execute(rows).mappings().first()
-        return None if row is None else _control(row)
+        rows = read(self._connection, IN_FORCE, _control, scope=self._account)
+        return rows[0] if rows else None
 
     def set(self, row: ControlRow) -> None:
         self._lock("pg_advisory_xact_lock")
@@ -36,8 +40,7 @@ class SqlControl:
             self._connection.execute(select(getattr(func, kind)(func.hashtext(f"control {self._account}"))))
 
     def history(self) -> Sequence[ControlRow]:
-        rows = select(control).where(control.c.scope == self._account).order_by(control.c.seq)
-        return [_control(row) for row in self._connection.execute(rows).mappings()]
+        return read(self._connection, HISTORY, _control, scope=self._account)
 
 
 def _control(row: RowMapping) -> ControlRow:

@@ -8,12 +8,11 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from ordinis.domain.canonical import canonical
 from ordinis.domain.orders import (
-    LIVE,
     TRANSITIONS,
     OrderIntent,
     OrderState,
@@ -23,8 +22,24 @@ from ordinis.domain.orders import (
 )
 from ordinis.errors import IllegalTransition, LedgerConflict, NotFound
 from ordinis.persistence import chain
-from ordinis.persistence.tables import order_event, order_intent
+from ordinis.persistence.reading import read
+from ordinis.persistence.tables import LIVE_STATES, order_event, order_intent
 from ordinis.ports import OrderEvent
+
+MINE = select(order_intent).where(order_intent.c.account == bindparam("account")).order_by(order_intent.c.seq)
+BY_ID = MINE.where(order_intent.c.coid == bindparam("coid"))
+OF_DECISION = MINE.where(order_intent.c.decision_id == bindparam("decision_id"))
+# Written out, so that both databases see that the partial index of live orders answers it.
+STILL_LIVE = MINE.where(text(f"order_intent.state IN ({LIVE_STATES})"))
+LAST_PLACE = select(func.coalesce(func.max(order_intent.c.seq), 0))
+ADD = insert(order_intent)
+MOVE = (
+    update(order_intent)
+    .where(order_intent.c.coid == bindparam("moved"), order_intent.c.version == bindparam("seen"))
+    .values({name: bindparam(name) for name in ("state", "version", "broker_order_id", "sent_at")})
+)
+EVENT = select(order_event.c.seq).where(order_event.c.event_key == bindparam("event_key"))
+EVENTS = select(order_event).where(order_event.c.coid == bindparam("coid")).order_by(order_event.c.seq)
 
 
 class SqlOrders:
@@ -32,29 +47,31 @@ class SqlOrders:
         self._connection, self._account = connection, account
 
     def add(self, intent: OrderIntent, *, at: datetime, fence: int) -> None:
-        place = self._connection.execute(select(func.coalesce(func.max(order_intent.c.seq), 0))).scalar_one() + 1
-        row = insert(order_intent).values(
-            coid=intent.client_order_id,
-            seq=place,
-            decision_id=intent.decision_id,
-            account=intent.account,
-            symbol=intent.symbol,
-            leg=intent.leg,
-            attempt=intent.attempt,
-            side=intent.side.value,
-            qty=intent.quantity,
-            type=intent.type.value,
-            limit_price=intent.limit_price,
-            tif=intent.tif.value,
-            state=intent.state.value,
-            fence=fence,
-            filled_qty=intent.filled_quantity,
-            reference_price=intent.reference_price,
-            reserved_notional=intent.reserved_notional,
-            version=intent.version,
-        )
+        row = {
+            "coid": intent.client_order_id,
+            "seq": self._connection.execute(LAST_PLACE).scalar_one() + 1,
+            "decision_id": intent.decision_id,
+            "account": intent.account,
+            "symbol": intent.symbol,
+            "leg": intent.leg,
+            "attempt": intent.attempt,
+            "side": intent.side.value,
+            "qty": intent.quantity,
+            "type": intent.type.value,
+            "limit_price": intent.limit_price,
+            "tif": intent.tif.value,
+            "state": intent.state.value,
+            "fence": fence,
+            "broker_order_id": intent.broker_order_id,
+            "ib_order_id": None,
+            "filled_qty": intent.filled_quantity,
+            "reference_price": intent.reference_price,
+            "reserved_notional": intent.reserved_notional,
+            "sent_at": intent.sent_at,
+            "version": intent.version,
+        }
         try:
-            self._connection.execute(row)
+            self._connection.execute(ADD, row)
         except IntegrityError as error:
             raise LedgerConflict(
                 f"order {intent.client_order_id}", f"{intent.symbol} has a live order or the id is taken"
@@ -62,56 +79,53 @@ class SqlOrders:
         self._append(
             intent.client_order_id,
             OrderEvent(f"{intent.client_order_id}:INTENT", "local", at, at, {"state": "INTENT"}),
+            row,
         )
 
     def move(self, client_order_id: str, state: OrderState, event: OrderEvent) -> OrderIntent:
         intent = self.get(client_order_id)
         if intent is None:
             raise NotFound("order", client_order_id)
-        known = select(order_event.c.seq).where(order_event.c.event_key == event.key)
-        if self._connection.execute(known).first() is not None:
+        if self._connection.execute(EVENT, {"event_key": event.key}).first() is not None:
             return intent
         if state != intent.state and state not in TRANSITIONS.get(intent.state, frozenset()):
             raise IllegalTransition(client_order_id, intent.state.value, state.value)
-        self._append(client_order_id, event)
-        changes: dict[str, Any] = {"state": state.value, "version": intent.version + 1}
-        if event.broker_order_id is not None:
-            changes["broker_order_id"] = event.broker_order_id
-        if event.sent_at is not None:
-            changes["sent_at"] = event.sent_at
-        written = self._connection.execute(
-            update(order_intent)
-            .where(order_intent.c.coid == client_order_id, order_intent.c.version == intent.version)
-            .values(**changes)
-        )
-        if written.rowcount != 1:
-            raise LedgerConflict(f"order {client_order_id}", "was changed by another writer")
-        return replace(
+        moved = replace(
             intent,
             state=state,
             version=intent.version + 1,
             broker_order_id=event.broker_order_id or intent.broker_order_id,
             sent_at=event.sent_at or intent.sent_at,
         )
+        change = {
+            "state": moved.state.value,
+            "version": moved.version,
+            "broker_order_id": moved.broker_order_id,
+            "sent_at": moved.sent_at,
+        }
+        self._append(client_order_id, event, change)
+        written = self._connection.execute(MOVE, {"moved": client_order_id, "seen": intent.version, **change})
+        if written.rowcount != 1:
+            raise LedgerConflict(f"order {client_order_id}", "was changed by another writer")
+        return moved
 
     def get(self, client_order_id: str) -> OrderIntent | None:
-        rows = self._select(order_intent.c.coid == client_order_id)
+        rows = read(self._connection, BY_ID, _intent, account=self._account, coid=client_order_id)
         return rows[0] if rows else None
 
     def of(self, decision_id: str) -> Sequence[OrderIntent]:
-        return self._select(order_intent.c.decision_id == decision_id)
+        return read(self._connection, OF_DECISION, _intent, account=self._account, decision_id=decision_id)
 
     def live(self) -> Sequence[OrderIntent]:
-        return self._select(order_intent.c.state.in_(sorted(LIVE)))
+        return read(self._connection, STILL_LIVE, _intent, account=self._account)
 
     def all(self) -> Sequence[OrderIntent]:
-        return self._select(order_intent.c.account == self._account)
+        return read(self._connection, MINE, _intent, account=self._account)
 
     def events(self, client_order_id: str) -> Sequence[Mapping[str, Any]]:
-        rows = select(order_event).where(order_event.c.coid == client_order_id).order_by(order_event.c.seq)
-        return [{**row, "payload": json.loads(row["payload"])} for row in self._connection.execute(rows).mappings()]
+        return read(self._connection, EVENTS, _event, coid=client_order_id)
 
-    def _append(self, client_order_id: str, event: OrderEvent) -> None:
+    def _append(self, client_order_id: str, event: OrderEvent, change: Mapping[str, Any]) -> None:
         chain.append(
             self._connection,
             order_event,
@@ -122,12 +136,13 @@ class SqlOrders:
                 "ts_event": event.at,
                 "ts_recv": event.received_at,
                 "payload": canonical(event.payload),
+                "change": canonical(change),
             },
         )
 
-    def _select(self, condition: Any) -> list[OrderIntent]:
-        rows = select(order_intent).where(condition, order_intent.c.account == self._account)
-        return [_intent(row) for row in self._connection.execute(rows.order_by(order_intent.c.seq)).mappings()]
+
+def _event(row: RowMapping) -> Mapping[str, Any]:
+    return {**row, "payload": json.loads(row["payload"])}
 
 
 def _intent(row: RowMapping) -> OrderIntent:

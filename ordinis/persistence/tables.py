@@ -1,9 +1,13 @@
 """The ledger's tables.
 
-`decision`, `order_event`, `movement`, `control` and `override` are append-only and hash-chained: triggers refuse an
-update or a delete, and each row's hash covers the one before it. "At most one live intent per symbol" is a partial
-unique index, so the database enforces it and not the code. `position` and `balance` are caches of what fills and
-movements give; they are rebuilt and compared at every start.
+`decision`, `order_event`, `movement`, `control`, `override` and `valuation` are append-only and hash-chained: triggers
+refuse an update or a delete, and each row's hash covers the one before it. "At most one live intent per symbol" is a
+partial unique index, so the database enforces it and not the code.
+
+Everything else follows from the chains and is compared with them at every start. A decision's `details_sha` covers its
+verdicts and parts. An event's `change` says what it changed in its order's row, so that `order_intent` can be made
+again from its events, column by column; a fill is its event's payload. `position` and `balance` are what fills and
+movements give; the balance's `digest` covers the watermark, which follows from nothing.
 """
 
 from __future__ import annotations
@@ -73,6 +77,7 @@ decision = _chained(
     Column("status", String, nullable=False),
     Column("approved_by", String, nullable=False),
     Column("reason", Text, nullable=False),
+    Column("details_sha", String(64), nullable=False),
     UniqueConstraint("account", "as_of"),
 )
 decision_part = Table(
@@ -136,6 +141,7 @@ order_event = _chained(
     Column("ts_event", Instant, nullable=False),
     Column("ts_recv", Instant, nullable=False),
     Column("payload", Text, nullable=False),
+    Column("change", Text, nullable=False),
 )
 fill = Table(
     "fill",
@@ -170,6 +176,7 @@ control = _chained(
     Column("by", String, nullable=False),
     Column("at", Instant, nullable=False),
 )
+Index("control_by_scope", control.c.scope, control.c.seq)
 override = _chained(
     "override",
     Column("account", String, nullable=False),
@@ -202,18 +209,19 @@ balance = Table(
     Column("account", String, primary_key=True),
     Column("cash", Money, nullable=False),
     Column("watermark", Instant),
+    Column("digest", String(64), nullable=False),
 )
-valuation = Table(
+valuation = _chained(
     "valuation",
-    metadata,
-    Column("account", String, primary_key=True),
-    Column("session", Date, primary_key=True),
+    Column("account", String, nullable=False),
+    Column("session", Date, nullable=False),
     Column("at", Instant, nullable=False),
     Column("equity", Money, nullable=False),
     Column("cash", Money, nullable=False),
     Column("gross", Money, nullable=False),
     Column("peak_equity", Money, nullable=False),
+    UniqueConstraint("account", "session"),
 )
 
-CHAINED = (decision, order_event, movement, control, override)
-APPEND_ONLY = (*CHAINED, decision_input, decision_part, risk_check, fill, valuation)
+CHAINED = (decision, order_event, movement, control, override, valuation)
+APPEND_ONLY = (*CHAINED, decision_input, decision_part, risk_check, fill)

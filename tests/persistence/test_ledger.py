@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from ordinis.domain.canonical import canonical, sha256
+from ordinis.domain.canonical import canonical, digest
 from ordinis.domain.decisions import Decision, DecisionStatus, Source, Verdict, decision_id
 from ordinis.domain.limits import TradingState
 from ordinis.domain.orders import (
@@ -54,11 +54,11 @@ def a_decision(as_of: datetime = NOW, symbols: tuple[str, ...] = ("AAPL",)) -> D
     inputs = canonical({"as_of": as_of})
     orders = tuple(PlannedOrder(s, "buy", Side.BUY, Decimal("1.5"), Decimal("60.123")) for s in symbols)
     return Decision(
-        id=decision_id("sim", as_of, Source.MODEL, sha256(inputs), "l" * 64, "model"),
+        id=decision_id("sim", as_of, Source.MODEL, digest(inputs), "l" * 64, "model"),
         account="sim",
         source=Source.MODEL,
         model_sha="model",
-        inputs_sha=sha256(inputs),
+        inputs_sha=digest(inputs),
         limits_sha="l" * 64,
         as_of=as_of,
         expires_at=as_of + timedelta(minutes=15),
