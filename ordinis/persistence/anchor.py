@@ -22,6 +22,7 @@ def write(path: Path, heads: Mapping[str, Head]) -> None:
     chains = {table: {"length": head.length, "hash": head.hash} for table, head in heads.items()}
     fresh = path.with_name(f"{path.name}.new")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with fresh.open("w", encoding="utf-8") as file:
             file.write(canonical({"chains": chains, "sha256": sha256(chains)}) + "\n")
             file.flush()

@@ -33,6 +33,7 @@ from ordinis.persistence.schema import upgrade
 from ordinis.persistence.tables import CHAINED
 
 logger = logging.getLogger(__name__)
+TAKE_ROLE = text("SELECT pg_try_advisory_lock(hashtext(:name))")
 
 
 class SqlUnitOfWork:
@@ -51,8 +52,8 @@ class SqlUnitOfWork:
         integrity.verify(self._connection, anchored or {})
         if self._anchor_path is not None and anchored is None and any(head.length for head in self.heads().values()):
             logger.warning(
-                "the ledger has rows and no anchor %s: if this is not its first start since an upgrade or a restore, "
-                "somebody removed the file, and rows may have been cut off its end unnoticed",
+                "the ledger has rows and no anchor %s: it is the first start of this version, or somebody removed the "
+                "file; whether rows were cut off the end cannot be told",
                 self._anchor_path,
             )
 
@@ -92,7 +93,11 @@ class SqlLedger:
 
     @contextmanager
     def begin(self, *, write: bool = True) -> Iterator[SqlUnitOfWork]:
-        with told(self._engine), self._engine.connect().execution_options(read_only=not write) as connection:
+        options: dict[str, object] = {"read_only": not write}
+        if not write and self._engine.dialect.name == "postgresql":
+            # All that a reader compares is of one instant, as it is on SQLite.
+            options["isolation_level"] = "REPEATABLE READ"
+        with told(self._engine), self._engine.connect().execution_options(**options) as connection:
             yield SqlUnitOfWork(connection, self.account, self._anchor_path)
 
     def anchor(self) -> None:
@@ -116,9 +121,10 @@ class SqlLedger:
             if file is not None:
                 self._claim = lock_file(file.with_name(f"{file.name}.lock"))
             return
-        connection = self._engine.connect()
-        held = text("SELECT pg_try_advisory_lock(hashtext(:name))")
-        if not connection.execute(held, {"name": f"actor {self.account}"}).scalar():
+        with told(self._engine):
+            connection = self._engine.connect()
+            held = connection.execute(TAKE_ROLE, {"name": f"actor {self.account}"}).scalar()
+        if not held:
             connection.close()
             raise AnotherWriter(f"another session of {shown(self._engine)}")
         self._claim = connection
