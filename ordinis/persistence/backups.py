@@ -56,7 +56,9 @@ def backup(ledger: SqlLedger, path: Path) -> None:
     except (sqlite3.Error, OSError) as error:
         raise BackupUnusable(str(path), f"cannot be written: {error}") from error
     except LedgerDamaged as error:
-        raise BackupUnusable(str(path), f"not made, for the ledger is damaged: {error.what}: {error.problem}") from error
+        raise BackupUnusable(
+            str(path), f"not made, for the ledger is damaged: {error.what}: {error.problem}"
+        ) from error
     finally:
         part.unlink(missing_ok=True)
 

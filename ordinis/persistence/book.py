@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 
-from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
+from sqlalchemy import BindParameter, Connection, RowMapping, bindparam, insert, select, update
 
 from ordinis.domain.canonical import canonical
 from ordinis.domain.orders import Fill, Side
@@ -21,7 +21,7 @@ from ordinis.persistence.integrity import balance_digest
 from ordinis.persistence.reading import read
 from ordinis.persistence.tables import balance, fill, movement, order_event, order_intent, position, valuation
 
-MINE = bindparam("mine")
+MINE: BindParameter[str] = bindparam("mine")
 FILLS = select(fill).where(fill.c.account == MINE).order_by(fill.c.ts, fill.c.exec_id)
 FILLS_SINCE = FILLS.where(fill.c.ts >= bindparam("since"))
 BY_EXEC_ID = select(fill).where(fill.c.account == MINE, fill.c.exec_id == bindparam("execution"))

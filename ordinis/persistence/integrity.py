@@ -24,12 +24,14 @@ from ordinis.persistence import chain, schema
 from ordinis.persistence.chain import EMPTY, Head
 from ordinis.persistence.reading import UNREADABLE, plain_rows
 from ordinis.persistence.tables import (
+    APPEND_ONLY,
     CHAINED,
     balance,
     decision,
     decision_input,
     decision_part,
     fill,
+    metadata,
     movement,
     order_event,
     order_intent,
@@ -56,6 +58,8 @@ def verify(connection: Connection, anchored: Mapping[str, Head]) -> None:
         if connection.dialect.name == "sqlite":
             _pages(connection)
             _schema(connection)
+        else:
+            _guards(connection)
         for table in CHAINED:
             if table not in (decision, order_event, movement):
                 _exhaust(chain.verified(connection, table, anchored.get(table.name, EMPTY)))
@@ -92,9 +96,19 @@ def _pages(connection: Connection) -> None:
 
 def _schema(connection: Connection) -> None:
     kept, written = _definitions(connection), _written_schema()
-    for name in sorted(kept.keys() | written.keys()):
-        if kept.get(name) != written.get(name):
+    # What an operator added, such as an index or statistics, is no damage.
+    for name in sorted(written):
+        if kept.get(name) != written[name]:
             raise LedgerDamaged("schema", name, "it is not as this version defines it")
+
+
+def _guards(connection: Connection) -> None:
+    triggers = connection.execute(text("SELECT tgname FROM pg_trigger WHERE tgenabled = 'O'")).scalars()
+    indexes = connection.execute(text("SELECT indexname FROM pg_indexes WHERE schemaname = current_schema()")).scalars()
+    needed = {f"{table.name}_append_only" for table in APPEND_ONLY}
+    needed |= {str(index.name) for table in metadata.tables.values() for index in table.indexes}
+    for name in sorted(needed - {*triggers, *indexes}):
+        raise LedgerDamaged("schema", name, "the trigger or index is missing or disabled")
 
 
 def _definitions(connection: Connection) -> dict[str, tuple[Any, ...]]:
@@ -151,7 +165,7 @@ def _book(connection: Connection, anchored: Mapping[str, Head]) -> None:
             fills[booked["account"], booked["exec_id"]] = booked
     moved = list(chain.verified(connection, movement, anchored.get(movement.name, EMPTY)))
     _compare(connection, order_intent, ("coid",), intents, "its events")
-    _compare(connection, fill, ("account", "exec_id"), fills, "its event")
+    _compare(connection, fill, ("account", "exec_id"), fills, "its events")
     _filled(intents, fills.values())
     positions, cash = _sums(fills.values(), moved)
     _compare(connection, position, ("account", "symbol"), positions, "its fills and movements")

@@ -15,12 +15,15 @@ NETWORK = frozenset(
 )  # fmt: skip
 
 
-def refuse_network(file: Path) -> None:
-    """ConfigurationError when `file` is, or would be, on a network file system; where there is no
-    /proc/mounts nothing is known, and nothing refused."""
-    if not MOUNTS.exists():
+def refuse_network(file: Path, mounts: Path = MOUNTS) -> None:
+    """Refuse a `file` that is, or would be, on a network file system; without `mounts` nothing is known or refused.
+
+    Raises:
+        ConfigurationError: it is on one.
+    """
+    if not mounts.exists():
         return
-    kind = file_system(file.parent.resolve(), MOUNTS.read_text(encoding="utf-8", errors="surrogateescape"))
+    kind = file_system(file.parent.resolve(), mounts.read_text(encoding="utf-8", errors="surrogateescape"))
     if kind in NETWORK:
         raise ConfigurationError(
             "ORDINIS_LEDGER_DATABASE",
