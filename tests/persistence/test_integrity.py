@@ -234,7 +234,7 @@ def _copy(source: Connection, target: Connection, table: Table, old: Table) -> N
     chained, previous = table in CHAINED and "hash" in old.columns, "0" * 64
     order = [table.c.seq] if "seq" in table.c else []
     for row in source.execute(select(table).order_by(*order)).mappings():
-        values: dict[str, Any] = {name: row[name] for name in old.columns}
+        values: dict[str, Any] = {column.name: row[column.name] for column in old.columns}
         if chained:
             content = {name: value for name, value in values.items() if name not in ("seq", "prev_hash", "hash")}
             values |= {"prev_hash": previous, "hash": digest(f"{previous}|{canonical(content)}")}
