@@ -7,6 +7,7 @@ them again from the rows.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from datetime import date, datetime
 from decimal import Decimal
 
@@ -50,7 +51,7 @@ FILLED = select(order_intent.c.filled_qty).where(order_intent.c.coid == bindpara
 SET_FILLED = (
     update(order_intent).where(order_intent.c.coid == bindparam("order")).values(filled_qty=bindparam("filled_qty"))
 )
-VALUATION = [column.name for column in valuation.columns if column.name not in ("seq", "prev_hash", "hash")]
+VALUATION = [field.name for field in fields(Valuation)]
 
 
 class SqlBook:

@@ -18,9 +18,9 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Connection, Executable, Table, insert, select, text
 from sqlalchemy.engine import Transaction
 
-from ordinis.domain.canonical import canonical
+from ordinis.domain.canonical import canonical, plain_text
 from ordinis.errors import LedgerDamaged
-from ordinis.persistence.reading import plain_rows
+from ordinis.persistence.reading import column_names, plain_rows
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def append(connection: Connection, table: Table, values: Mapping[str, Any]) -> N
             connection.execute(LOCK, {"name": f"chain {table.name}"})
         last = head(connection, table)
     content = {name: values.get(name) for name in _content_columns(table)}
-    here = Head(last.length + 1, _hash(last.hash, content))
+    here = Head(last.length + 1, _hash(last.hash, canonical(content)))
     connection.execute(_insert(table), {**content, "seq": here.length, "prev_hash": last.hash, "hash": here.hash})
     mine[table.name] = here
 
@@ -75,7 +75,7 @@ def verified(connection: Connection, table: Table, anchored: Head = EMPTY) -> It
             raise LedgerDamaged(table.name, str(place), f"it is missing; the next is row {row['seq']}")
         if row["prev_hash"] != last.hash:
             raise LedgerDamaged(table.name, str(place), "the row before it was changed, removed or added")
-        last = Head(place, _hash(last.hash, {name: row[name] for name in content_columns}))
+        last = Head(place, _hash(last.hash, plain_text({name: row[name] for name in content_columns})))
         if row["hash"] != last.hash:
             raise LedgerDamaged(table.name, str(place), "its content does not match its hash")
         if place == anchored.length and last != anchored:
@@ -88,7 +88,7 @@ def verified(connection: Connection, table: Table, anchored: Head = EMPTY) -> It
 
 @cache
 def _content_columns(table: Table) -> tuple[str, ...]:
-    return tuple(column.name for column in table.columns if column.name not in ("seq", "prev_hash", "hash"))
+    return tuple(name for name in column_names(table) if name not in ("seq", "prev_hash", "hash"))
 
 
 @cache
@@ -101,5 +101,5 @@ def _last(table: Table) -> Executable:
     return select(table.c.seq, table.c.hash).order_by(table.c.seq.desc()).limit(1)
 
 
-def _hash(previous: str, content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(f"{previous}|{canonical(content)}".encode()).hexdigest()
+def _hash(previous: str, content: str) -> str:
+    return hashlib.sha256(f"{previous}|{content}".encode()).hexdigest()

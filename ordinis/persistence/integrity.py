@@ -22,7 +22,7 @@ from ordinis.domain.decisions import Verdict
 from ordinis.errors import LedgerDamaged
 from ordinis.persistence import chain, schema
 from ordinis.persistence.chain import EMPTY, Head
-from ordinis.persistence.reading import UNREADABLE, plain_rows
+from ordinis.persistence.reading import UNREADABLE, column_names, plain_rows
 from ordinis.persistence.tables import (
     APPEND_ONLY,
     CHAINED,
@@ -41,8 +41,9 @@ from ordinis.persistence.tables import (
 
 Row = dict[str, Any]
 Key = tuple[Any, ...]
-FILL_COLUMNS = {"coid": "client_order_id", "qty": "quantity", "ts": "at"}
-"""Columns of a fill that its payload calls by another name."""
+RENAMED = {"coid": "client_order_id", "qty": "quantity", "ts": "at"}
+FILL_FIELDS = tuple((column, RENAMED.get(column, column)) for column in column_names(fill))
+"""Each column of a fill, and what its payload calls it."""
 
 
 def verify(connection: Connection, anchored: Mapping[str, Head]) -> None:
@@ -161,7 +162,7 @@ def _book(connection: Connection, anchored: Mapping[str, Head]) -> None:
             intents.setdefault((row["coid"],), {}).update(json.loads(row["change"]))
         if row["event_key"].startswith("fill:"):
             body = json.loads(row["payload"])
-            booked = {column.name: body[FILL_COLUMNS.get(column.name, column.name)] for column in fill.columns}
+            booked = {column: body[name] for column, name in FILL_FIELDS}
             fills[booked["account"], booked["exec_id"]] = booked
     moved = list(chain.verified(connection, movement, anchored.get(movement.name, EMPTY)))
     _compare(connection, order_intent, ("coid",), intents, "its events")

@@ -154,9 +154,10 @@ fill = Table(
     Column("qty", Money, nullable=False),
     Column("price", Money, nullable=False),
     Column("fee", Money, nullable=False),
-    Column("ts", Instant, nullable=False, index=True),
+    Column("ts", Instant, nullable=False),
     Column("reverses", String),
 )
+Index("fill_by_time", fill.c.account, fill.c.ts, fill.c.exec_id)
 movement = _chained(
     "movement",
     Column("account", String, nullable=False),

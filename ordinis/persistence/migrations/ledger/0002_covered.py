@@ -48,6 +48,8 @@ def upgrade() -> None:
     for table in ("movement", "control", "override"):
         _rechain(table, lambda row: {})
     op.create_index("control_by_scope", "control", ["scope", "seq"])
+    op.drop_index("ix_fill_ts", "fill")
+    op.create_index("fill_by_time", "fill", ["account", "ts", "exec_id"])
     _chain_valuations()
     _digest_balances()
 
