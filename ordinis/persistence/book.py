@@ -11,7 +11,7 @@ from dataclasses import fields
 from datetime import date, datetime
 from decimal import Decimal
 
-from sqlalchemy import BindParameter, Connection, RowMapping, bindparam, insert, select, update
+from sqlalchemy import BindParameter, Connection, RowMapping, bindparam, insert, literal, select, update
 
 from ordinis.domain.canonical import canonical
 from ordinis.domain.orders import Fill, Side
@@ -33,7 +33,6 @@ VALUATIONS = select(valuation).where(valuation.c.account == MINE).order_by(valua
 OF_SESSION = select(valuation.c.seq).where(valuation.c.account == MINE, valuation.c.session == bindparam("day"))
 LAST_VALUATION = VALUATIONS.order_by(None).order_by(valuation.c.session.desc()).limit(1)
 POSITIONS = select(position).where(position.c.account == MINE).order_by(position.c.symbol)
-OF_SYMBOL = POSITIONS.where(position.c.symbol == bindparam("name"))
 ADD_POSITION = insert(position)
 SET_POSITION = (
     update(position)
@@ -47,7 +46,16 @@ SET_BALANCE = (
     .where(balance.c.account == MINE)
     .values(cash=bindparam("cash"), watermark=bindparam("watermark"), digest=bindparam("digest"))
 )
-FILLED = select(order_intent.c.filled_qty).where(order_intent.c.coid == bindparam("order"))
+# What a fill or a movement changes, read at once: one row, with None for what is not there yet.
+STANDING = select(
+    balance.c.cash, balance.c.watermark, position.c.qty, position.c.last_fill, order_intent.c.filled_qty
+).select_from(
+    select(literal(1))
+    .subquery()
+    .outerjoin(balance, balance.c.account == MINE)
+    .outerjoin(position, (position.c.account == MINE) & (position.c.symbol == bindparam("name")))
+    .outerjoin(order_intent, order_intent.c.coid == bindparam("order"))
+)
 SET_FILLED = (
     update(order_intent).where(order_intent.c.coid == bindparam("order")).values(filled_qty=bindparam("filled_qty"))
 )
@@ -66,7 +74,11 @@ class SqlBook:
             if booked[0] != row:
                 raise LedgerConflict(f"fill {row.exec_id}", "is booked with other numbers; the broker's book changed")
             return False
-        change = self._count_filled(row)
+        before = self._standing(row.symbol, row.client_order_id)
+        change = {}
+        if before["filled_qty"] is not None:
+            change["filled_qty"] = before["filled_qty"] + (-row.quantity if row.reverses else row.quantity)
+            self._connection.execute(SET_FILLED, {"order": row.client_order_id, **change})
         chain.append(
             self._connection,
             order_event,
@@ -95,7 +107,7 @@ class SqlBook:
                 "reverses": row.reverses,
             },
         )
-        self._change(row.symbol, row.units, row.cash, traded_at=row.at)
+        self._change(before, row.symbol, row.units, row.cash, traded_at=row.at)
         return True
 
     def fills(self, since: datetime | None = None) -> Sequence[Fill]:
@@ -120,7 +132,7 @@ class SqlBook:
                 "ts": row.at,
             },
         )
-        self._change(row.symbol, row.quantity, row.cash, traded_at=None)
+        self._change(self._standing(row.symbol, None), row.symbol, row.quantity, row.cash, traded_at=None)
         return True
 
     def movements(self) -> Sequence[Movement]:
@@ -160,19 +172,22 @@ class SqlBook:
         self._set_balance(self.cash(), at)
 
     def _positions(self) -> Sequence[RowMapping]:
-        return read(self._connection, POSITIONS, _position, mine=self._account)
+        return read(self._connection, POSITIONS, _row, mine=self._account)
 
-    def _change(self, symbol: str | None, units: Decimal, cash: Decimal, traded_at: datetime | None) -> None:
-        before, watermark = self._balance()
-        self._set_balance(before + cash, watermark)
+    def _standing(self, symbol: str | None, order: str | None) -> RowMapping:
+        return read(self._connection, STANDING, _row, mine=self._account, name=symbol, order=order)[0]
+
+    def _change(
+        self, before: RowMapping, symbol: str | None, units: Decimal, cash: Decimal, traded_at: datetime | None
+    ) -> None:
+        self._set_balance((before["cash"] or ZERO) + cash, before["watermark"])
         if symbol is None:
             return
-        held = read(self._connection, OF_SYMBOL, _position, mine=self._account, name=symbol)
-        if not held:
+        if before["qty"] is None:
             values = {"account": self._account, "symbol": symbol, "qty": units, "last_fill": traded_at}
             self._connection.execute(ADD_POSITION, values)
             return
-        quantity, last = held[0]["qty"] + units, held[0]["last_fill"]
+        quantity, last = before["qty"] + units, before["last_fill"]
         latest = max((at for at in (last, traded_at) if at is not None), default=None)
         values = {"mine": self._account, "name": symbol, "qty": quantity, "last_fill": latest}
         self._connection.execute(SET_POSITION, values)
@@ -188,19 +203,8 @@ class SqlBook:
             del values["mine"]
             self._connection.execute(ADD_BALANCE, {"account": self._account, **values})
 
-    def _count_filled(self, row: Fill) -> Mapping[str, Decimal]:
-        """Count a fill in its order's row; what that changed, nothing for an order that is not ours."""
-        if row.client_order_id is None:
-            return {}
-        before = self._connection.execute(FILLED, {"order": row.client_order_id}).scalar()
-        if before is None:
-            return {}
-        change = {"filled_qty": before + (-row.quantity if row.reverses else row.quantity)}
-        self._connection.execute(SET_FILLED, {"order": row.client_order_id, **change})
-        return change
 
-
-def _position(row: RowMapping) -> RowMapping:
+def _row(row: RowMapping) -> RowMapping:
     return row
 
 

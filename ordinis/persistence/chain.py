@@ -32,7 +32,8 @@ class Head:
 
 
 EMPTY = Head(0, "0" * 64)
-LOCK = text("SELECT pg_advisory_xact_lock(hashtext(:name))")
+LOCKED_HEAD = text("SELECT seq, hash FROM chain_head(:name)")
+"""PostgreSQL: two appenders must not read the same head, so the second waits for the first to end."""
 _heads: WeakKeyDictionary[Transaction, dict[str, Head]] = WeakKeyDictionary()
 """The heads that a transaction has appended to: until it ends nobody else can."""
 
@@ -43,10 +44,9 @@ def append(connection: Connection, table: Table, values: Mapping[str, Any]) -> N
     mine = {} if transaction is None else _heads.setdefault(transaction, {})
     last = mine.get(table.name)
     if last is None:
-        if connection.dialect.name == "postgresql":
-            # Two appenders must not read the same head; SQLite has one writer anyway.
-            connection.execute(LOCK, {"name": f"chain {table.name}"})
-        last = head(connection, table)
+        # SQLite has one writer anyway.
+        one_writer = connection.dialect.name == "sqlite"
+        last = head(connection, table) if one_writer else _locked_head(connection, table)
     content = {name: values.get(name) for name in _content_columns(table)}
     here = Head(last.length + 1, _hash(last.hash, canonical(content)))
     connection.execute(_insert(table), {**content, "seq": here.length, "prev_hash": last.hash, "hash": here.hash})
@@ -57,6 +57,11 @@ def head(connection: Connection, table: Table) -> Head:
     """Where `table` ends now."""
     row = connection.execute(_last(table)).first()
     return EMPTY if row is None else Head(row[0], row[1])
+
+
+def _locked_head(connection: Connection, table: Table) -> Head:
+    row = connection.execute(LOCKED_HEAD, {"name": table.name}).one()
+    return EMPTY if row[0] is None else Head(row[0], row[1])
 
 
 def verified(connection: Connection, table: Table, anchored: Head = EMPTY) -> Iterator[dict[str, Any]]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, func, insert, select, text, update
+from sqlalchemy import Connection, RowMapping, bindparam, exists, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from ordinis.domain.canonical import canonical
@@ -38,7 +38,8 @@ MOVE = (
     .where(order_intent.c.coid == bindparam("moved"), order_intent.c.version == bindparam("seen"))
     .values({name: bindparam(name) for name in ("state", "version", "broker_order_id", "sent_at")})
 )
-EVENT = select(order_event.c.seq).where(order_event.c.event_key == bindparam("event_key"))
+TOLD = exists().where(order_event.c.event_key == bindparam("event_key"))
+MOVING = BY_ID.add_columns(TOLD.label("told"))
 EVENTS = select(order_event).where(order_event.c.coid == bindparam("coid")).order_by(order_event.c.seq)
 
 
@@ -83,10 +84,13 @@ class SqlOrders:
         )
 
     def move(self, client_order_id: str, state: OrderState, event: OrderEvent) -> OrderIntent:
-        intent = self.get(client_order_id)
-        if intent is None:
+        found = read(
+            self._connection, MOVING, _moving, account=self._account, coid=client_order_id, event_key=event.key
+        )
+        if not found:
             raise NotFound("order", client_order_id)
-        if self._connection.execute(EVENT, {"event_key": event.key}).first() is not None:
+        [(intent, told)] = found
+        if told:
             return intent
         if state != intent.state and state not in TRANSITIONS.get(intent.state, frozenset()):
             raise IllegalTransition(client_order_id, intent.state.value, state.value)
@@ -139,6 +143,10 @@ class SqlOrders:
                 "change": canonical(change),
             },
         )
+
+
+def _moving(row: RowMapping) -> tuple[OrderIntent, bool]:
+    return _intent(row), bool(row["told"])
 
 
 def _event(row: RowMapping) -> Mapping[str, Any]:

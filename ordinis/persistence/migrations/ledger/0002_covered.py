@@ -36,6 +36,14 @@ down_revision = "ledger_0001"
 
 GENESIS = "0" * 64
 CHAIN = ("seq", "prev_hash", "hash")
+# Each statement of a volatile function sees what was committed before it, so the head is read after the lock is held.
+CHAIN_HEAD = """
+CREATE FUNCTION chain_head(name text, OUT seq integer, OUT hash text) LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('chain ' || name));
+    EXECUTE format('SELECT seq, hash FROM %I ORDER BY seq DESC LIMIT 1', name) INTO seq, hash;
+END $$
+"""
 Content = dict[str, Any]
 
 
@@ -52,6 +60,8 @@ def upgrade() -> None:
     op.create_index("fill_by_time", "fill", ["account", "ts", "exec_id"])
     _chain_valuations()
     _digest_balances()
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute(CHAIN_HEAD)
 
 
 def _table(name: str) -> Table:
