@@ -42,7 +42,7 @@ def backup(ledger: SqlLedger, path: Path) -> None:
     if path.exists():
         raise ConfigurationError(str(path), "exists; give the backup a new name, such as one with the date")
     part = path.with_name(f"{path.name}.part")
-    part.unlink(missing_ok=True)
+    _remove(part)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(source)) as live, closing(sqlite3.connect(part)) as copy:
@@ -60,7 +60,7 @@ def backup(ledger: SqlLedger, path: Path) -> None:
             str(path), f"not made, for the ledger is damaged: {error.what}: {error.problem}"
         ) from error
     finally:
-        part.unlink(missing_ok=True)
+        _remove(part)
 
 
 def restore(url: str, account: str, path: Path, at: datetime) -> Path | None:
@@ -82,14 +82,15 @@ def restore(url: str, account: str, path: Path, at: datetime) -> Path | None:
             shutil.copyfile(path, staged)
             _verify(staged, account)
         except (LedgerDamaged, StoreUnavailable) as error:
-            staged.unlink(missing_ok=True)
+            _remove(staged)
             problem = f"{error.what}: {error.problem}" if isinstance(error, LedgerDamaged) else error.problem
             raise BackupUnusable(str(path), f"is not a whole ledger: {problem}; try an older one") from error
         except OSError as error:
-            staged.unlink(missing_ok=True)
+            _remove(staged)
             raise BackupUnusable(str(path), f"cannot be copied beside the ledger: {error}") from error
         kept = _set_aside(file, at)
         staged.replace(file)
+        _remove(staged)
         sync_folder(file.parent)
         restored = SqlLedger(url, account)
         restored.anchor()
@@ -122,6 +123,11 @@ def _set_aside(file: Path, at: datetime) -> Path | None:
             beside.replace(kept.with_name(kept.name + companion))
     file.replace(kept)
     return kept
+
+
+def _remove(file: Path) -> None:
+    for name in ("", *COMPANIONS):
+        file.with_name(file.name + name).unlink(missing_ok=True)
 
 
 def _not_a_file() -> ConfigurationError:

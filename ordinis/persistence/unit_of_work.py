@@ -19,7 +19,7 @@ from typing import IO
 
 from sqlalchemy import Connection, Engine, text
 
-from ordinis.errors import AnotherWriter
+from ordinis.errors import AnotherWriter, StoreUnavailable
 from ordinis.persistence import anchor, chain, integrity
 from ordinis.persistence.book import SqlBook
 from ordinis.persistence.chain import Head
@@ -136,8 +136,11 @@ class SqlLedger:
 
 
 def lock_file(path: Path) -> IO[str]:
-    """Hold the lock at `path` until the file is closed; AnotherWriter when another process holds it."""
-    file = path.open("a+", encoding="utf-8")
+    """Hold the lock at `path` until the file is closed; AnotherWriter when another process does."""
+    try:
+        file = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise StoreUnavailable(str(path), f"the ledger's lock cannot be opened: {error.strerror}") from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -19,6 +19,7 @@ from ordinis.persistence import backups
 from ordinis.persistence.unit_of_work import SqlLedger
 from tests.execution.test_order_engine import PRICES, VOLATILITY, World
 from tests.persistence.test_anchor import deposit, verify
+from tests.persistence.test_integrity import first_version
 
 AT = datetime(2020, 3, 17, 8, 0, tzinfo=UTC)
 
@@ -143,6 +144,17 @@ def test_only_a_whole_ledger_of_the_account_is_put_back(tmp_path: Path, wreck: b
     with pytest.raises(BackupUnusable, match=told):
         backups.restore(url(tmp_path), "sim", copy, AT)
     assert (tmp_path / "ledger.db").read_bytes() == before
+    assert list(tmp_path.glob("*.restoring*")) == []
+
+
+def test_a_backup_of_the_first_version_is_brought_up_to_date_and_stays_as_it_is(tmp_path: Path) -> None:
+    source = SqlLedger("sqlite://", "sim")
+    deposit(source, 1)
+    first_version(f"sqlite:///{tmp_path / 'copy.db'}", source)
+    before = (tmp_path / "copy.db").read_bytes()
+    assert backups.restore(url(tmp_path), "sim", tmp_path / "copy.db", AT) is None
+    verify(a_ledger(tmp_path))
+    assert (tmp_path / "copy.db").read_bytes() == before
     assert list(tmp_path.glob("*.restoring*")) == []
 
 

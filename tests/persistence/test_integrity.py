@@ -275,6 +275,17 @@ def test_a_migration_does_not_bless_damage(ledger: SqlLedger, tmp_path: Path, re
         assert connection.execute(text("SELECT version_num FROM ledger_version")).scalar() == "ledger_0001"
 
 
+def test_what_an_order_had_filled_in_the_first_version_must_follow_from_its_fills(
+    ledger: SqlLedger, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    url = another(ledger, tmp_path, request)
+    first_version(url, ledger)
+    with connect(url).begin() as connection:
+        connection.execute(text("UPDATE order_intent SET filled_qty = '1' WHERE symbol = 'AAPL'"))
+    with pytest.raises(LedgerDamaged, match=r"filled_qty: 1 kept, 1\.5 by its fills"):
+        verify(SqlLedger(url, "sim"))
+
+
 def another(ledger: SqlLedger, tmp_path: Path, request: pytest.FixtureRequest) -> str:
     """An empty database of the same kind."""
     if ledger.engine.dialect.name == "sqlite":

@@ -14,7 +14,7 @@ from sqlalchemy import event
 
 from ordinis.domain.decisions import Decision
 from ordinis.domain.orders import OrderRequest, OrderState, Side, SubmitOutcome
-from ordinis.errors import LedgerDamaged, OrdinisError, StoreUnavailable
+from ordinis.errors import ConfigurationError, LedgerDamaged, StoreUnavailable
 from ordinis.execution.canonical import canonical_ledger
 from ordinis.execution.reconcile import reconcile
 from ordinis.persistence.unit_of_work import SqlLedger
@@ -175,7 +175,17 @@ def test_a_file_that_is_no_ledger_is_refused_in_one_line(tmp_path: Path, wreck: 
             unit.verify()
 
 
-def test_a_folder_that_may_not_be_written_is_an_error_with_advice(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_opened_is_an_error_with_advice(tmp_path: Path) -> None:
     (tmp_path / "ledger.db").mkdir()
-    with pytest.raises(OrdinisError, match="look at the path and at the rights"):
+    with pytest.raises(StoreUnavailable, match="look at the path and at the rights"):
         SqlLedger(f"sqlite:///{tmp_path / 'ledger.db'}", "sim")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="cannot be made: Not a directory"):
+        SqlLedger(f"sqlite:///{tmp_path / 'file' / 'deep' / 'ledger.db'}", "sim")
+
+
+def test_a_lock_that_cannot_be_opened_is_an_error_and_no_claim(tmp_path: Path) -> None:
+    ledger = SqlLedger(f"sqlite:///{tmp_path / 'ledger.db'}", "sim")
+    (tmp_path / "ledger.db.lock").mkdir()
+    with pytest.raises(StoreUnavailable, match="the ledger's lock cannot be opened"):
+        ledger.claim()
