@@ -137,13 +137,32 @@ class LedgerConflict(OrdinisError):
 
 
 class LedgerDamaged(OrdinisError):
-    """The ledger's hash chain, or what is derived from its events, does not verify."""
+    """The ledger is not what was written: its pages, its chains, or what is derived from them."""
 
     exit_code = 4
 
     def __init__(self, table: str, row: str, problem: str) -> None:
+        """`row` names a row of `table`; where it is empty, `table` says in words what is damaged."""
         self.table, self.row, self.problem = table, row, problem
-        super().__init__(f"ledger table {table}, row {row}: {problem}; restore the last backup before trading")
+        super().__init__(
+            f"ledger {self.what}: {problem}. Do not trade on it: put a backup back with `ordinis restore PATH`. The "
+            "broker still knows what was executed: the fills since are imported at the next start "
+            "(docs/operating.md, A damaged ledger)"
+        )
+
+    @property
+    def what(self) -> str:
+        return f"table {self.table}, row {self.row}" if self.row else self.table
+
+
+class BackupUnusable(OrdinisError):
+    """A backup was not made, or is not one; the ledger is as it was."""
+
+    exit_code = 4
+
+    def __init__(self, path: str, problem: str) -> None:
+        self.path, self.problem = path, problem
+        super().__init__(f"backup {path}: {problem}; the ledger was left as it is")
 
 
 class StoreUnavailable(OrdinisError):

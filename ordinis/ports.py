@@ -342,9 +342,6 @@ class Book(Protocol):
 
     def set_watermark(self, at: datetime) -> None: ...
 
-    def rebuild(self) -> Sequence[str]:
-        """Differences between the kept balances and those that fills and movements give; empty when they agree."""
-
 
 class Control(Protocol):
     """The trading state in force, of the account and of each locked symbol; append-only, the last row counts."""
@@ -377,7 +374,7 @@ class UnitOfWork(Protocol):
     def commit(self) -> None: ...
 
     def verify(self) -> None:
-        """Check the hash chains and the derived balances; LedgerDamaged when one does not hold."""
+        """Check the database, the hash chains and all that follows from them; LedgerDamaged names what is wrong."""
 
 
 class Ledger(Protocol):
@@ -386,6 +383,9 @@ class Ledger(Protocol):
     account: str
 
     def begin(self, *, write: bool = True) -> AbstractContextManager[UnitOfWork]: ...
+
+    def anchor(self) -> None:
+        """Write down outside the database how far it has come, so that a later `verify` notices a cut tail."""
 
 
 __all__ = [

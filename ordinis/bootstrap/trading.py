@@ -27,7 +27,24 @@ if TYPE_CHECKING:
 def ledger(settings: Settings) -> SqlLedger:
     from ordinis.persistence.unit_of_work import SqlLedger
 
-    return SqlLedger(settings.ledger_url, settings.account)
+    # A SQLite ledger has its anchor beside the file; a server's files are not ours to write beside.
+    server = not settings.ledger_url.startswith("sqlite")
+    anchor = settings.home.absolute() / f"ledger-{settings.account}.anchor" if server else None
+    return SqlLedger(settings.ledger_url, settings.account, anchor)
+
+
+def backup_ledger(settings: Settings, path: Path) -> None:
+    """Copy the SQLite ledger that is there to the new file `path`."""
+    from ordinis.persistence.backups import backup
+
+    backup(ledger_for_control(settings), path)
+
+
+def restore_ledger(settings: Settings, path: Path, at: datetime) -> Path | None:
+    """Put the backup at `path` back; where the old ledger is kept, if there was one."""
+    from ordinis.persistence.backups import restore
+
+    return restore(settings.ledger_url, settings.account, path, at)
 
 
 def simulated_broker(settings: Settings, clock: Clock, book: str = "") -> SimulatedBroker:

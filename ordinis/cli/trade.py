@@ -136,8 +136,7 @@ def explain(
     )
     show("What happened", ("at", "told by", "what"), [(h.at, h.source, h.what) for h in found.happenings])
     if found.cancels:
-        rows = [(c.requested_at, c.by, c.reason, c.state) for c in found.cancels]
-        show("Cancels", ("at", "by", "reason", "state"), rows)
+        show("Cancels", ("at", "by", "reason"), [(c.requested_at, c.by, c.reason) for c in found.cancels])
     checks = [(v.rule, v.limit, v.value, v.passed, v.detail) for v in found.verdicts]
     show("Limits", ("rule", "limit", "value", "passed", "detail"), checks)
 

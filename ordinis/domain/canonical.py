@@ -15,6 +15,10 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any
 
+PLAIN = frozenset({str, int, float, bool, type(None)})
+"""Exactly these: a member of an enumeration is a string too, and is written as its value."""
+ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
 
 def decimal_text(value: Decimal) -> str:
     """`value` without exponent or trailing zeros: 10.50 is "10.5", 1E+2 is "100"."""
@@ -47,7 +51,7 @@ def parse_instant(text: str) -> datetime:
 
 def plain(value: Any) -> Any:
     """`value` as dicts, lists, strings, numbers, booleans and None."""
-    if value is None or (isinstance(value, (bool, str)) and not isinstance(value, Enum)):
+    if type(value) in PLAIN:
         return value
     if isinstance(value, Enum):
         return value.value
@@ -57,7 +61,7 @@ def plain(value: Any) -> Any:
         return instant_text(value)
     if isinstance(value, date):
         return value.isoformat()
-    if isinstance(value, (int, float)):
+    if isinstance(value, (int, float, str)):
         return value
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
@@ -72,7 +76,12 @@ def plain(value: Any) -> Any:
 
 def canonical(value: Any) -> str:
     """The canonical text of `value`; ValueError when a float in it is not finite."""
-    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return plain_text(plain(value))
+
+
+def plain_text(value: Any) -> str:
+    """The canonical text of a value that is plain already, for the many rows that are read to be hashed."""
+    return ENCODER.encode(value)
 
 
 def sha256(value: Any) -> str:

@@ -129,14 +129,6 @@ class OrderIntent:
         return self.quantity - self.filled_quantity
 
 
-class CancelState(StrEnum):
-    REQUESTED = "REQUESTED"
-    """Committed; sent again until the broker says how the order ended."""
-    CONFIRMED = "CONFIRMED"
-    TOO_LATE = "TOO_LATE"
-    """The order ended by itself before the cancel reached it."""
-
-
 @dataclass(frozen=True)
 class CancelRequest:
     """A wish to end an order; a row of its own, committed before it is sent."""
@@ -146,7 +138,6 @@ class CancelRequest:
     reason: str
     by: str
     requested_at: datetime
-    state: CancelState = CancelState.REQUESTED
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,7 @@ class Actor:
         with self.engine.ledger.begin(write=False) as unit:
             unit.verify()
         reconcile(self.engine, finish=True)
+        self.engine.ledger.anchor()
 
     def run(self, events: Iterable[MarketEvent], clock: ReplayClock) -> None:
         """Live through a replayed market, its clock moved by its events."""
@@ -124,6 +125,7 @@ class Actor:
             if unit.book.value(row):
                 unit.commit()
         self.engine.kill_point(KillPoint.VALUED)
+        self.engine.ledger.anchor()
 
     def snapshot(self, now: datetime) -> PortfolioSnapshot:
         """The book at the prices that can be traded on now."""

@@ -1,24 +1,65 @@
 """Fills and movements as they are kept, and the balances that follow from them.
 
-Balances are changed in the same transaction as the row that changes them, in Decimal arithmetic, and can be rebuilt
-from the rows at any time.
+Balances are changed in the same transaction as the row that changes them, in Decimal arithmetic; `integrity` makes
+them again from the rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import BindParameter, Connection, RowMapping, bindparam, insert, literal, select, update
 
 from ordinis.domain.canonical import canonical
 from ordinis.domain.orders import Fill, Side
 from ordinis.domain.portfolio import ZERO, Movement, Valuation
 from ordinis.errors import LedgerConflict
 from ordinis.persistence import chain
+from ordinis.persistence.integrity import balance_digest
+from ordinis.persistence.reading import read
 from ordinis.persistence.tables import balance, fill, movement, order_event, order_intent, position, valuation
+
+MINE: BindParameter[str] = bindparam("mine")
+FILLS = select(fill).where(fill.c.account == MINE).order_by(fill.c.ts, fill.c.exec_id)
+FILLS_SINCE = FILLS.where(fill.c.ts >= bindparam("since"))
+BY_EXEC_ID = select(fill).where(fill.c.account == MINE, fill.c.exec_id == bindparam("execution"))
+ADD_FILL = insert(fill)
+MOVEMENTS = select(movement).where(movement.c.account == MINE).order_by(movement.c.seq)
+BY_ACTIVITY = select(movement.c.seq).where(movement.c.account == MINE, movement.c.activity_id == bindparam("activity"))
+VALUATIONS = select(valuation).where(valuation.c.account == MINE).order_by(valuation.c.session)
+OF_SESSION = select(valuation.c.seq).where(valuation.c.account == MINE, valuation.c.session == bindparam("day"))
+LAST_VALUATION = VALUATIONS.order_by(None).order_by(valuation.c.session.desc()).limit(1)
+POSITIONS = select(position).where(position.c.account == MINE).order_by(position.c.symbol)
+ADD_POSITION = insert(position)
+SET_POSITION = (
+    update(position)
+    .where(position.c.account == MINE, position.c.symbol == bindparam("name"))
+    .values(qty=bindparam("qty"), last_fill=bindparam("last_fill"))
+)
+BALANCE = select(balance.c.cash, balance.c.watermark).where(balance.c.account == MINE)
+ADD_BALANCE = insert(balance)
+SET_BALANCE = (
+    update(balance)
+    .where(balance.c.account == MINE)
+    .values(cash=bindparam("cash"), watermark=bindparam("watermark"), digest=bindparam("digest"))
+)
+# What a fill or a movement changes, read at once: one row, with None for what is not there yet.
+STANDING = select(
+    balance.c.cash, balance.c.watermark, position.c.qty, position.c.last_fill, order_intent.c.filled_qty
+).select_from(
+    select(literal(1))
+    .subquery()
+    .outerjoin(balance, balance.c.account == MINE)
+    .outerjoin(position, (position.c.account == MINE) & (position.c.symbol == bindparam("name")))
+    .outerjoin(order_intent, order_intent.c.coid == bindparam("order"))
+)
+SET_FILLED = (
+    update(order_intent).where(order_intent.c.coid == bindparam("order")).values(filled_qty=bindparam("filled_qty"))
+)
+VALUATION = [field.name for field in fields(Valuation)]
 
 
 class SqlBook:
@@ -28,24 +69,16 @@ class SqlBook:
     # what happened
 
     def fill(self, row: Fill, *, source: str, received_at: datetime) -> bool:
-        known = select(fill).where(fill.c.account == self._account, fill.c.exec_id == row.exec_id)
-        existing = self._connection.execute(known).mappings().first()
-        if existing is not None:
-            if _fill(existing) != row:
+        booked = read(self._connection, BY_EXEC_ID, _fill, mine=self._account, execution=row.exec_id)
+        if booked:
+            if booked[0] != row:
                 raise LedgerConflict(f"fill {row.exec_id}", "is booked with other numbers; the broker's book changed")
             return False
-        values = {
-            "account": self._account,
-            "exec_id": row.exec_id,
-            "coid": row.client_order_id,
-            "symbol": row.symbol,
-            "side": row.side.value,
-            "qty": row.quantity,
-            "price": row.price,
-            "fee": row.fee,
-            "ts": row.at,
-            "reverses": row.reverses,
-        }
+        before = self._standing(row.symbol, row.client_order_id)
+        change = {}
+        if before["filled_qty"] is not None:
+            change["filled_qty"] = before["filled_qty"] + (-row.quantity if row.reverses else row.quantity)
+            self._connection.execute(SET_FILLED, {"order": row.client_order_id, **change})
         chain.append(
             self._connection,
             order_event,
@@ -56,25 +89,35 @@ class SqlBook:
                 "ts_event": row.at,
                 "ts_recv": received_at,
                 "payload": canonical(row),
+                "change": canonical(change),
             },
         )
-        self._connection.execute(insert(fill).values(**values))
-        self._change(row.symbol, row.units, row.cash, traded_at=row.at)
-        if row.client_order_id is not None:
-            self._count_filled(row)
+        self._connection.execute(
+            ADD_FILL,
+            {
+                "account": self._account,
+                "exec_id": row.exec_id,
+                "coid": row.client_order_id,
+                "symbol": row.symbol,
+                "side": row.side.value,
+                "qty": row.quantity,
+                "price": row.price,
+                "fee": row.fee,
+                "ts": row.at,
+                "reverses": row.reverses,
+            },
+        )
+        self._change(before, row.symbol, row.units, row.cash, traded_at=row.at)
         return True
 
     def fills(self, since: datetime | None = None) -> Sequence[Fill]:
-        rows = select(fill).where(fill.c.account == self._account)
-        if since is not None:
-            rows = rows.where(fill.c.ts >= since)
-        return [_fill(row) for row in self._connection.execute(rows.order_by(fill.c.ts, fill.c.exec_id)).mappings()]
+        if since is None:
+            return read(self._connection, FILLS, _fill, mine=self._account)
+        return read(self._connection, FILLS_SINCE, _fill, mine=self._account, since=since)
 
     def movement(self, row: Movement) -> bool:
-        known = select(movement.c.seq).where(
-            movement.c.account == self._account, movement.c.activity_id == row.activity_id
-        )
-        if self._connection.execute(known).first() is not None:
+        known = self._connection.execute(BY_ACTIVITY, {"mine": self._account, "activity": row.activity_id})
+        if known.first() is not None:
             return False
         chain.append(
             self._connection,
@@ -89,49 +132,32 @@ class SqlBook:
                 "ts": row.at,
             },
         )
-        self._change(row.symbol, row.quantity, row.cash, traded_at=None)
+        self._change(self._standing(row.symbol, None), row.symbol, row.quantity, row.cash, traded_at=None)
         return True
 
     def movements(self) -> Sequence[Movement]:
-        rows = select(movement).where(movement.c.account == self._account).order_by(movement.c.seq)
-        return [
-            Movement(row["account"], row["activity_id"], row["kind"], row["cash"], row["ts"], row["symbol"], row["qty"])
-            for row in self._connection.execute(rows).mappings()
-        ]
+        return read(self._connection, MOVEMENTS, _movement, mine=self._account)
 
     # worth
 
     def value(self, row: Valuation) -> bool:
-        known = select(valuation.c.at).where(valuation.c.account == self._account, valuation.c.session == row.session)
-        if self._connection.execute(known).first() is not None:
+        known = self._connection.execute(OF_SESSION, {"mine": self._account, "day": row.session})
+        if known.first() is not None:
             return False
-        self._connection.execute(
-            insert(valuation).values(
-                account=self._account,
-                session=row.session,
-                at=row.at,
-                equity=row.equity,
-                cash=row.cash,
-                gross=row.gross,
-                peak_equity=row.peak_equity,
-            )
-        )
+        chain.append(self._connection, valuation, {**vars(row), "account": self._account})
         return True
 
     def valuations(self) -> Sequence[Valuation]:
-        rows = select(valuation).where(valuation.c.account == self._account).order_by(valuation.c.session)
-        return [Valuation(**row) for row in self._connection.execute(rows).mappings()]
+        return read(self._connection, VALUATIONS, _valuation, mine=self._account)
 
     def last_valuation(self) -> Valuation | None:
-        rows = select(valuation).where(valuation.c.account == self._account).order_by(valuation.c.session.desc())
-        row = self._connection.execute(rows.limit(1)).mappings().first()
-        return None if row is None else Valuation(**row)
+        rows = read(self._connection, LAST_VALUATION, _valuation, mine=self._account)
+        return rows[0] if rows else None
 
     # balances
 
     def cash(self) -> Decimal:
-        row = self._connection.execute(select(balance.c.cash).where(balance.c.account == self._account)).scalar()
-        return ZERO if row is None else Decimal(row)
+        return self._balance()[0]
 
     def holdings(self) -> Mapping[str, Decimal]:
         return {row["symbol"]: row["qty"] for row in self._positions() if row["qty"] != ZERO}
@@ -140,67 +166,58 @@ class SqlBook:
         return {row["symbol"]: row["last_fill"].date() for row in self._positions() if row["last_fill"] is not None}
 
     def watermark(self) -> datetime | None:
-        mark = select(balance.c.watermark).where(balance.c.account == self._account)
-        found: datetime | None = self._connection.execute(mark).scalar()
-        return found
+        return self._balance()[1]
 
     def set_watermark(self, at: datetime) -> None:
-        self._open_balance()
-        self._connection.execute(update(balance).where(balance.c.account == self._account).values(watermark=at))
-
-    def rebuild(self) -> Sequence[str]:
-        cash, units = ZERO, dict[str, Decimal]()
-        for each in self.fills():
-            cash += each.cash
-            units[each.symbol] = units.get(each.symbol, ZERO) + each.units
-        for moved in self.movements():
-            cash += moved.cash
-            if moved.symbol is not None:
-                units[moved.symbol] = units.get(moved.symbol, ZERO) + moved.quantity
-        held = dict(self.holdings())
-        differences = [
-            f"{symbol}: {held.get(symbol, ZERO)} kept, {units.get(symbol, ZERO)} by its fills"
-            for symbol in sorted(held.keys() | units.keys())
-            if held.get(symbol, ZERO) != units.get(symbol, ZERO)
-        ]
-        if cash != self.cash():
-            differences.append(f"cash: {self.cash()} kept, {cash} by its fills and movements")
-        return differences
+        self._set_balance(self.cash(), at)
 
     def _positions(self) -> Sequence[RowMapping]:
-        rows = select(position).where(position.c.account == self._account).order_by(position.c.symbol)
-        return self._connection.execute(rows).mappings().all()
+        return read(self._connection, POSITIONS, _row, mine=self._account)
 
-    def _change(self, symbol: str | None, units: Decimal, cash: Decimal, traded_at: datetime | None) -> None:
-        self._open_balance()
-        self._connection.execute(
-            update(balance).where(balance.c.account == self._account).values(cash=self.cash() + cash)
-        )
+    def _standing(self, symbol: str | None, order: str | None) -> RowMapping:
+        return read(self._connection, STANDING, _row, mine=self._account, name=symbol, order=order)[0]
+
+    def _change(
+        self, before: RowMapping, symbol: str | None, units: Decimal, cash: Decimal, traded_at: datetime | None
+    ) -> None:
+        self._set_balance((before["cash"] or ZERO) + cash, before["watermark"])
         if symbol is None:
             return
-        mine = (position.c.account == self._account) & (position.c.symbol == symbol)
-        row = self._connection.execute(select(position).where(mine)).mappings().first()
-        if row is None:
-            self._connection.execute(
-                insert(position).values(account=self._account, symbol=symbol, qty=units, last_fill=traded_at)
-            )
+        if before["qty"] is None:
+            values = {"account": self._account, "symbol": symbol, "qty": units, "last_fill": traded_at}
+            self._connection.execute(ADD_POSITION, values)
             return
-        changes: dict[str, Any] = {"qty": row["qty"] + units}
-        if traded_at is not None and (row["last_fill"] is None or traded_at > row["last_fill"]):
-            changes["last_fill"] = traded_at
-        self._connection.execute(update(position).where(mine).values(**changes))
+        quantity, last = before["qty"] + units, before["last_fill"]
+        latest = max((at for at in (last, traded_at) if at is not None), default=None)
+        values = {"mine": self._account, "name": symbol, "qty": quantity, "last_fill": latest}
+        self._connection.execute(SET_POSITION, values)
 
-    def _open_balance(self) -> None:
-        mine = select(balance.c.account).where(balance.c.account == self._account)
-        if self._connection.execute(mine).first() is None:
-            self._connection.execute(insert(balance).values(account=self._account, cash=ZERO))
+    def _balance(self) -> tuple[Decimal, datetime | None]:
+        rows = read(self._connection, BALANCE, _cash_and_watermark, mine=self._account)
+        return rows[0] if rows else (ZERO, None)
 
-    def _count_filled(self, row: Fill) -> None:
-        mine = order_intent.c.coid == row.client_order_id
-        filled = self._connection.execute(select(order_intent.c.filled_qty).where(mine)).scalar()
-        if filled is not None:
-            change = -row.quantity if row.reverses else row.quantity
-            self._connection.execute(update(order_intent).where(mine).values(filled_qty=filled + change))
+    def _set_balance(self, cash: Decimal, watermark: datetime | None) -> None:
+        digest = balance_digest(self._account, cash, watermark)
+        values = {"mine": self._account, "cash": cash, "watermark": watermark, "digest": digest}
+        if self._connection.execute(SET_BALANCE, values).rowcount == 0:
+            del values["mine"]
+            self._connection.execute(ADD_BALANCE, {"account": self._account, **values})
+
+
+def _row(row: RowMapping) -> RowMapping:
+    return row
+
+
+def _cash_and_watermark(row: RowMapping) -> tuple[Decimal, datetime | None]:
+    return row["cash"], row["watermark"]
+
+
+def _movement(row: RowMapping) -> Movement:
+    return Movement(row["account"], row["activity_id"], row["kind"], row["cash"], row["ts"], row["symbol"], row["qty"])
+
+
+def _valuation(row: RowMapping) -> Valuation:
+    return Valuation(**{name: row[name] for name in VALUATION})
 
 
 def _fill(row: RowMapping) -> Fill:

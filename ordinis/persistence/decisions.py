@@ -6,16 +6,31 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
-from sqlalchemy import Connection, RowMapping, insert, select
+from sqlalchemy import Connection, RowMapping, bindparam, insert, select
 
 from ordinis.domain.canonical import canonical
 from ordinis.domain.decisions import Decision, DecisionStatus, Source, Verdict
 from ordinis.domain.orders import PlannedOrder, Side
 from ordinis.errors import LedgerConflict, NotFound
 from ordinis.persistence import chain
+from ordinis.persistence.integrity import details_sha
+from ordinis.persistence.reading import read
 from ordinis.persistence.tables import decision, decision_input, decision_part, risk_check
+
+BY_ID = select(decision).where(decision.c.id == bindparam("id"))
+MINE = select(decision).where(decision.c.account == bindparam("account")).order_by(decision.c.seq)
+AT = MINE.where(decision.c.as_of == bindparam("as_of"))
+INPUTS = select(decision_input.c.payload).where(decision_input.c.sha == bindparam("sha"))
+VERDICTS = (
+    select(risk_check).where(risk_check.c.decision_id == bindparam("decision_id")).order_by(risk_check.c.position)
+)
+PARTS = (
+    select(decision_part)
+    .where(decision_part.c.decision_id == bindparam("decision_id"))
+    .order_by(decision_part.c.source, decision_part.c.symbol)
+)
+ADD_INPUTS, ADD_VERDICTS, ADD_PARTS = insert(decision_input), insert(risk_check), insert(decision_part)
 
 
 class SqlDecisions:
@@ -27,9 +42,8 @@ class SqlDecisions:
     ) -> None:
         if self.get(row.id) is not None:
             raise LedgerConflict(f"decision {row.id}", "is already stored")
-        known = select(decision_input.c.sha).where(decision_input.c.sha == row.inputs_sha)
-        if self._connection.execute(known).first() is None:
-            self._connection.execute(insert(decision_input).values(sha=row.inputs_sha, payload=inputs))
+        if self._connection.execute(INPUTS, {"sha": row.inputs_sha}).first() is None:
+            self._connection.execute(ADD_INPUTS, {"sha": row.inputs_sha, "payload": inputs})
         chain.append(
             self._connection,
             decision,
@@ -47,11 +61,12 @@ class SqlDecisions:
                 "status": row.status.value,
                 "approved_by": row.approved_by,
                 "reason": row.reason,
+                "details_sha": details_sha(verdicts, parts),
             },
         )
         if verdicts:
             self._connection.execute(
-                insert(risk_check),
+                ADD_VERDICTS,
                 [
                     {
                         "decision_id": row.id,
@@ -67,7 +82,7 @@ class SqlDecisions:
             )
         if parts:
             self._connection.execute(
-                insert(decision_part),
+                ADD_PARTS,
                 [
                     {"decision_id": row.id, "source": source, "symbol": symbol, "share": share}
                     for source, symbol, share in parts
@@ -75,37 +90,37 @@ class SqlDecisions:
             )
 
     def get(self, decision_id: str) -> Decision | None:
-        return self._one(decision.c.id == decision_id)
+        return _only(read(self._connection, BY_ID, _decision, id=decision_id))
 
     def at(self, as_of: datetime) -> Decision | None:
-        return self._one((decision.c.account == self._account) & (decision.c.as_of == as_of))
+        return _only(read(self._connection, AT, _decision, account=self._account, as_of=as_of))
 
     def all(self) -> Sequence[Decision]:
-        rows = select(decision).where(decision.c.account == self._account).order_by(decision.c.seq)
-        return [_decision(row) for row in self._connection.execute(rows).mappings()]
+        return read(self._connection, MINE, _decision, account=self._account)
 
     def inputs(self, inputs_sha: str) -> str:
-        row = select(decision_input.c.payload).where(decision_input.c.sha == inputs_sha)
-        payload = self._connection.execute(row).scalar()
+        payload = self._connection.execute(INPUTS, {"sha": inputs_sha}).scalar()
         if payload is None:
             raise NotFound("decision input", inputs_sha)
         return str(payload)
 
     def verdicts(self, decision_id: str) -> Sequence[Verdict]:
-        rows = select(risk_check).where(risk_check.c.decision_id == decision_id).order_by(risk_check.c.position)
-        return [
-            Verdict(row["rule"], row["limit"], row["value"], bool(row["passed"]), row["detail"])
-            for row in self._connection.execute(rows).mappings()
-        ]
+        return read(self._connection, VERDICTS, _verdict, decision_id=decision_id)
 
     def parts(self, decision_id: str) -> Sequence[tuple[str, str, float]]:
-        rows = select(decision_part).where(decision_part.c.decision_id == decision_id)
-        ordered = rows.order_by(decision_part.c.source, decision_part.c.symbol)
-        return [(row["source"], row["symbol"], row["share"]) for row in self._connection.execute(ordered).mappings()]
+        return read(self._connection, PARTS, _part, decision_id=decision_id)
 
-    def _one(self, condition: Any) -> Decision | None:
-        row = self._connection.execute(select(decision).where(condition)).mappings().first()
-        return None if row is None else _decision(row)
+
+def _only(found: list[Decision]) -> Decision | None:
+    return found[0] if found else None
+
+
+def _part(row: RowMapping) -> tuple[str, str, float]:
+    return row["source"], row["symbol"], row["share"]
+
+
+def _verdict(row: RowMapping) -> Verdict:
+    return Verdict(row["rule"], row["limit"], row["value"], bool(row["passed"]), row["detail"])
 
 
 def _decision(row: RowMapping) -> Decision:

@@ -75,7 +75,7 @@ def connect(url: str) -> Engine:
     """Open `url`; the database need not have tables yet.
 
     Raises:
-        ConfigurationError: the URL is not one of SQLite or PostgreSQL.
+        ConfigurationError: the URL is not one of SQLite or PostgreSQL, or names a folder that cannot be made.
     """
     try:
         parsed = make_url(url)
@@ -90,7 +90,11 @@ def connect(url: str) -> Engine:
         raise ConfigurationError("database URL", f"{backend} is not supported; use sqlite:/// or postgresql://")
     in_memory = parsed.database in (None, "", ":memory:")
     if not in_memory:
-        Path(str(parsed.database)).expanduser().parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(str(parsed.database)).expanduser().parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError("database URL", f"its folder {folder} cannot be made: {error.strerror}") from error
     engine = (
         create_engine(parsed, poolclass=StaticPool, connect_args={"check_same_thread": False})
         if in_memory
@@ -99,6 +103,14 @@ def connect(url: str) -> Engine:
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def sqlite_file(engine: Engine) -> Path | None:
+    """The file of a SQLite database; None for one in memory, and for PostgreSQL."""
+    name = engine.url.database
+    if engine.dialect.name != "sqlite" or name in (None, "", ":memory:"):
+        return None
+    return Path(str(name)).expanduser().absolute()
 
 
 def shown(engine: Engine) -> str:

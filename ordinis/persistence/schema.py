@@ -30,11 +30,13 @@ def upgrade(engine: Engine, schema: Schema) -> None:
     """
     config = _config(schema)
     with engine.begin() as connection:
-        known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+        scripts = ScriptDirectory.from_config(config)
         current = MigrationContext.configure(
             connection, opts={"version_table": f"{schema}_version"}
         ).get_current_revision()
-        if current is not None and current not in known:
+        if current == scripts.get_current_head():
+            return
+        if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
             raise StoreUnavailable(
                 shown(engine), f"its {schema} schema is at {current}, newer than this code knows; upgrade Ordinis"
             )

@@ -1,9 +1,13 @@
 """The ledger's tables.
 
-`decision`, `order_event`, `movement`, `control` and `override` are append-only and hash-chained: triggers refuse an
-update or a delete, and each row's hash covers the one before it. "At most one live intent per symbol" is a partial
-unique index, so the database enforces it and not the code. `position` and `balance` are caches of what fills and
-movements give; they are rebuilt and compared at every start.
+`decision`, `order_event`, `movement`, `control`, `override` and `valuation` are append-only and hash-chained: triggers
+refuse an update or a delete, and each row's hash covers the one before it. "At most one live intent per symbol" is a
+partial unique index, so the database enforces it and not the code.
+
+Everything else follows from the chains and is compared with them at every start. A decision's `details_sha` covers its
+verdicts and parts. An event's `change` says what it changed in its order's row, so that `order_intent` can be made
+again from its events, column by column; a fill is its event's payload. `position` and `balance` are what fills and
+movements give; the balance's `digest` covers the watermark, which follows from nothing.
 """
 
 from __future__ import annotations
@@ -73,6 +77,7 @@ decision = _chained(
     Column("status", String, nullable=False),
     Column("approved_by", String, nullable=False),
     Column("reason", Text, nullable=False),
+    Column("details_sha", String(64), nullable=False),
     UniqueConstraint("account", "as_of"),
 )
 decision_part = Table(
@@ -128,16 +133,6 @@ Index(
     sqlite_where=text(f"state IN ({LIVE_STATES})"),
     postgresql_where=text(f"state IN ({LIVE_STATES})"),
 )
-order_cancel = Table(
-    "order_cancel",
-    metadata,
-    Column("coid", String(48), ForeignKey("order_intent.coid"), primary_key=True),
-    Column("number", Integer, primary_key=True),
-    Column("reason", Text, nullable=False),
-    Column("by", String, nullable=False),
-    Column("requested_at", Instant, nullable=False),
-    Column("state", String, nullable=False),
-)
 order_event = _chained(
     "order_event",
     Column("coid", String(48), nullable=False, index=True),
@@ -146,6 +141,16 @@ order_event = _chained(
     Column("ts_event", Instant, nullable=False),
     Column("ts_recv", Instant, nullable=False),
     Column("payload", Text, nullable=False),
+    Column("change", Text, nullable=False),
+)
+order_cancel = _chained(
+    "order_cancel",
+    Column("coid", String(48), ForeignKey("order_intent.coid"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("by", String, nullable=False),
+    Column("requested_at", Instant, nullable=False),
+    UniqueConstraint("coid", "number"),
 )
 fill = Table(
     "fill",
@@ -158,9 +163,10 @@ fill = Table(
     Column("qty", Money, nullable=False),
     Column("price", Money, nullable=False),
     Column("fee", Money, nullable=False),
-    Column("ts", Instant, nullable=False, index=True),
+    Column("ts", Instant, nullable=False),
     Column("reverses", String),
 )
+Index("fill_by_time", fill.c.account, fill.c.ts, fill.c.exec_id)
 movement = _chained(
     "movement",
     Column("account", String, nullable=False),
@@ -180,6 +186,7 @@ control = _chained(
     Column("by", String, nullable=False),
     Column("at", Instant, nullable=False),
 )
+Index("control_by_scope", control.c.scope, control.c.seq)
 override = _chained(
     "override",
     Column("account", String, nullable=False),
@@ -212,18 +219,19 @@ balance = Table(
     Column("account", String, primary_key=True),
     Column("cash", Money, nullable=False),
     Column("watermark", Instant),
+    Column("digest", String(64), nullable=False),
 )
-valuation = Table(
+valuation = _chained(
     "valuation",
-    metadata,
-    Column("account", String, primary_key=True),
-    Column("session", Date, primary_key=True),
+    Column("account", String, nullable=False),
+    Column("session", Date, nullable=False),
     Column("at", Instant, nullable=False),
     Column("equity", Money, nullable=False),
     Column("cash", Money, nullable=False),
     Column("gross", Money, nullable=False),
     Column("peak_equity", Money, nullable=False),
+    UniqueConstraint("account", "session"),
 )
 
-CHAINED = (decision, order_event, movement, control, override)
-APPEND_ONLY = (*CHAINED, decision_input, decision_part, risk_check, fill, valuation)
+CHAINED = (decision, order_event, order_cancel, movement, control, override, valuation)
+APPEND_ONLY = (*CHAINED, decision_input, decision_part, risk_check, fill)

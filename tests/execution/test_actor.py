@@ -228,5 +228,5 @@ def test_a_damaged_ledger_is_not_traded_on() -> None:
     assert isinstance(ledger, SqlLedger)
     with ledger.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE position SET qty = '1' WHERE symbol = 'KO'")
-    with pytest.raises(LedgerDamaged, match="KO: 1 kept"):
+    with pytest.raises(LedgerDamaged, match="KO: qty: 1 kept"):
         actor.start()
