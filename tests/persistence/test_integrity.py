@@ -225,7 +225,7 @@ def first_version(url: str, source: SqlLedger) -> None:
         old = MetaData()
         old.reflect(connection)
         with source.engine.connect() as rows:
-            for table in metadata.sorted_tables:
+            for table in (t for t in metadata.sorted_tables if t.name in old.tables):
                 _copy(rows, connection, table, old.tables[table.name])
     engine.dispose()
 

@@ -1,0 +1,196 @@
+"""The doors to what must survive: decisions, orders, the book and the trading state, in units of work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Protocol
+
+from ordinis.domain.decisions import Decision, Verdict
+from ordinis.domain.limits import TradingState
+from ordinis.domain.orders import (
+    CancelRequest,
+    Fill,
+    OrderIntent,
+    OrderState,
+)
+from ordinis.domain.portfolio import Movement, Valuation
+
+
+@dataclass(frozen=True)
+class ControlRow:
+    """The trading state in force, and who set it."""
+
+    state: TradingState
+    reason: str
+    by: str
+    at: datetime
+    symbol: str = ""
+    """Empty for the account; HALTED for a symbol is its lock."""
+
+
+class Decisions(Protocol):
+    """Decisions with what was asked, what the rules said and whose idea each share was; append-only."""
+
+    def add(
+        self, decision: Decision, inputs: str, verdicts: Sequence[Verdict], parts: Sequence[tuple[str, str, float]]
+    ) -> None:
+        """Store a decision with its inputs (canonical text), verdicts and (source, symbol, share) parts.
+
+        Raises:
+            LedgerConflict: the ledger already has a decision with this id.
+        """
+
+    def get(self, decision_id: str) -> Decision | None: ...
+
+    def at(self, as_of: datetime) -> Decision | None:
+        """The decision made as of `as_of`, if there is one: at most one an instant."""
+
+    def all(self) -> Sequence[Decision]:
+        """In the order in which they were committed."""
+
+    def inputs(self, inputs_sha: str) -> str: ...
+
+    def verdicts(self, decision_id: str) -> Sequence[Verdict]: ...
+
+    def parts(self, decision_id: str) -> Sequence[tuple[str, str, float]]:
+        """Source, symbol and share: whose idea each weight was."""
+
+
+class Orders(Protocol):
+    """Intents and what happened to them; the events are append-only and hash-chained."""
+
+    def add(self, intent: OrderIntent, *, at: datetime, fence: int, reason: str = "") -> None:
+        """Store an order as INTENT, or with the `reason` as DENIED.
+
+        Raises:
+            LedgerConflict: the symbol already has a live order, or the id is taken.
+        """
+
+    def move(self, client_order_id: str, state: OrderState, event: OrderEvent) -> OrderIntent:
+        """Append an event and move the intent; an event key that is known changes nothing.
+
+        Raises:
+            IllegalTransition: the state machine does not join the two states.
+        """
+
+    def cancel(self, client_order_id: str, *, reason: str, by: str, at: datetime) -> OrderIntent:
+        """Ask for the end of an order: a row of its own, and PENDING_CANCEL.
+
+        Raises:
+            IllegalTransition: the order is not working.
+        """
+
+    def cancels(self, client_order_id: str) -> Sequence[CancelRequest]: ...
+
+    def get(self, client_order_id: str) -> OrderIntent | None: ...
+
+    def of(self, decision_id: str) -> Sequence[OrderIntent]: ...
+
+    def live(self) -> Sequence[OrderIntent]: ...
+
+    def all(self) -> Sequence[OrderIntent]:
+        """In the order in which they were written."""
+
+    def events(self, client_order_id: str) -> Sequence[Mapping[str, Any]]: ...
+
+
+@dataclass(frozen=True)
+class OrderEvent:
+    """One thing that happened to an order, as it is kept."""
+
+    key: str
+    """Unique: the same event told twice is kept once."""
+    source: str
+    """local, stream, poll or reconcile."""
+    at: datetime
+    received_at: datetime
+    payload: Mapping[str, Any]
+    broker_order_id: str | None = None
+    sent_at: datetime | None = None
+
+
+class Book(Protocol):
+    """Cash and units: fills and movements as they happened, and the balances that follow from them."""
+
+    def fill(self, fill: Fill, *, source: str, received_at: datetime) -> bool:
+        """Book a fill once; False when its exec id is already booked.
+
+        Raises:
+            LedgerConflict: the same exec id is booked with other numbers.
+        """
+
+    def fills(self, since: datetime | None = None) -> Sequence[Fill]: ...
+
+    def movement(self, movement: Movement) -> bool:
+        """Book a movement once; False when its activity id is already booked."""
+
+    def movements(self) -> Sequence[Movement]: ...
+
+    def value(self, valuation: Valuation) -> bool:
+        """Store a session's valuation once; False when the session already has one."""
+
+    def valuations(self) -> Sequence[Valuation]: ...
+
+    def last_valuation(self) -> Valuation | None: ...
+
+    def cash(self) -> Decimal: ...
+
+    def holdings(self) -> Mapping[str, Decimal]:
+        """Units by symbol; symbols with none are left out."""
+
+    def last_traded(self) -> Mapping[str, date]:
+        """Session of the latest fill, by symbol."""
+
+    def watermark(self) -> datetime | None:
+        """Instant up to which the broker's book is known to be in the ledger."""
+
+    def set_watermark(self, at: datetime) -> None: ...
+
+
+class Control(Protocol):
+    """The trading state in force, of the account and of each locked symbol; append-only, the last row counts."""
+
+    def state(self, symbol: str = "") -> ControlRow | None: ...
+
+    def locks(self) -> Sequence[ControlRow]:
+        """The rows of the symbols that are locked now, by symbol."""
+
+    def set(self, row: ControlRow) -> None: ...
+
+    def history(self) -> Sequence[ControlRow]: ...
+
+
+class UnitOfWork(Protocol):
+    """One transaction: committed whole or not at all; leaving the block without `commit` rolls back."""
+
+    @property
+    def decisions(self) -> Decisions: ...
+
+    @property
+    def orders(self) -> Orders: ...
+
+    @property
+    def book(self) -> Book: ...
+
+    @property
+    def control(self) -> Control: ...
+
+    def commit(self) -> None: ...
+
+    def verify(self) -> None:
+        """Check the database, the hash chains and all that follows from them; LedgerDamaged names what is wrong."""
+
+
+class Ledger(Protocol):
+    """Opens units of work on one account's ledger."""
+
+    account: str
+
+    def begin(self, *, write: bool = True) -> AbstractContextManager[UnitOfWork]: ...
+
+    def anchor(self) -> None:
+        """Write down outside the database how far it has come, so that a later `verify` notices a cut tail."""
