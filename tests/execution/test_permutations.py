@@ -19,7 +19,7 @@ from ordinis.persistence.unit_of_work import SqlLedger
 from tests.execution.test_order_engine import PRICES, VOLATILITY, Lossy, World
 
 News = Callable[[OrderEngine], object]
-CASES = 300
+CASES = 1_000
 MANY = 10_000
 
 

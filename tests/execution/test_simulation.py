@@ -14,7 +14,7 @@ from ordinis.execution.intents import OrderEngine
 from tests.execution.broken import MUST_CATCH
 from tests.execution.simulation import World, shrunk
 
-SEEDS = 300
+SEEDS, MANY = 2_000, 20_000
 BATCH = 25
 ENOUGH = 400
 """Seeds within which a broken engine must show itself."""
@@ -52,6 +52,12 @@ def run(first: int, last: int) -> None:
 @pytest.mark.processes
 def test_no_morning_ends_wrong() -> None:
     run(0, SEEDS)
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+def test_no_morning_of_many_ends_wrong() -> None:
+    run(SEEDS, SEEDS + MANY)
 
 
 @pytest.mark.parametrize("engine", MUST_CATCH["simulation"], ids=lambda engine: engine.__name__)
