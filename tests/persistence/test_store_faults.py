@@ -175,6 +175,15 @@ def test_a_file_that_is_no_ledger_is_refused_in_one_line(tmp_path: Path, wreck: 
             unit.verify()
 
 
+def test_a_schema_whose_text_is_none_is_damage_and_not_a_crash(tmp_path: Path) -> None:
+    SqlLedger(f"sqlite:///{tmp_path / 'ledger.db'}", "sim").close()
+    file = tmp_path / "ledger.db"
+    pages = file.read_bytes()
+    file.write_bytes(pages.replace(b"CREATE TABLE order_intent", b"CREATE TABLE order\xaaintent"))
+    with pytest.raises(LedgerDamaged, match="ledger file"):
+        SqlLedger(f"sqlite:///{file}", "sim")
+
+
 def test_a_path_that_cannot_be_opened_is_an_error_with_advice(tmp_path: Path) -> None:
     (tmp_path / "ledger.db").mkdir()
     with pytest.raises(StoreUnavailable, match="look at the path and at the rights"):
