@@ -39,6 +39,9 @@ def told(engine: Engine) -> Iterator[None]:
         yield
     except DBAPIError as error:
         raise meaning(error, engine) from error
+    except UnicodeDecodeError as error:
+        # SQLite quotes a damaged schema in its message, and the driver fails to read that.
+        raise LedgerDamaged(f"file {engine.url.database}", "", f"a text in its schema is none ({error})") from error
 
 
 def meaning(error: DBAPIError, engine: Engine) -> OrdinisError:

@@ -175,6 +175,16 @@ def test_a_file_that_is_no_ledger_is_refused_in_one_line(tmp_path: Path, wreck: 
             unit.verify()
 
 
+def test_a_schema_whose_text_is_none_is_damage_and_not_a_crash(tmp_path: Path) -> None:
+    SqlLedger(f"sqlite:///{tmp_path / 'ledger.db'}", "sim").close()
+    file = tmp_path / "ledger.db"
+    # SQLite's message quotes the name of what it cannot parse.
+    pages = file.read_bytes().replace(b"tableorder_intentorder_intent", b"tableorder\xaaintentorder_intent")
+    file.write_bytes(pages.replace(b"CREATE TABLE order_intent", b"CREATE TABLX order_intent"))
+    with pytest.raises(LedgerDamaged, match="a text in its schema is none"):
+        SqlLedger(f"sqlite:///{file}", "sim")
+
+
 def test_a_path_that_cannot_be_opened_is_an_error_with_advice(tmp_path: Path) -> None:
     (tmp_path / "ledger.db").mkdir()
     with pytest.raises(StoreUnavailable, match="look at the path and at the rights"):
