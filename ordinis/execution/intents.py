@@ -243,7 +243,7 @@ class OrderEngine(Wire):
     def _end_if_it_must(self, intent: OrderIntent) -> None:
         """Cancel a working order that trading state or time no longer allow; repeat a cancel that had no effect yet."""
         if intent.state is OrderState.PENDING_CANCEL:
-            self._send_cancel(intent)
+            self.send_cancel(intent)
         elif intent.state in (OrderState.WORKING, OrderState.PARTIAL):
             decision = self._decision(intent)
             with self.ledger.begin(write=False) as unit:

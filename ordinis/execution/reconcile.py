@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import TypeVar
 
 from ordinis.domain.limits import TradingState
-from ordinis.domain.orders import LIVE, BrokerOrder, Fill, Known, QueryOutcome
+from ordinis.domain.orders import LIVE, BrokerOrder, Fill, Known, OrderState, QueryOutcome
 from ordinis.domain.portfolio import ZERO
 from ordinis.errors import BrokerUnavailable, NotReconciled
 from ordinis.execution.intents import LARGEST_SKEW, OrderEngine
@@ -119,16 +119,24 @@ def _overfilled(engine: OrderEngine, executions: Sequence[Fill]) -> dict[str, st
 
 
 def _end_strays(engine: OrderEngine, listed: Sequence[BrokerOrder]) -> dict[str, str]:
-    """End what is open at the broker and ended here; return what the ledger never had, by symbol."""
-    strangers = {}
+    """End what is open at the broker and ended here; return what nobody can explain yet, by symbol."""
+    odd = {}
     for order in listed:
         with engine.ledger.begin(write=False) as unit:
             intent = unit.orders.get(order.client_order_id)
         if intent is None:
-            strangers[order.symbol] = f"{order.symbol}: order {order.client_order_id} at the broker is not ours"
-        elif intent.state not in LIVE:
+            odd[order.symbol] = f"{order.symbol}: order {order.client_order_id} at the broker is not ours"
+        elif intent.state in LIVE:
+            continue
+        elif order.filled_quantity < intent.filled_quantity:
+            counted = f"{intent.filled_quantity} executed in the ledger, {order.filled_quantity} at the broker"
+            odd[order.symbol] = f"{order.symbol}: order {order.client_order_id} has {counted}"
+        elif intent.state is OrderState.FILLED:
+            # An execution was taken back, which has opened the order again: what is missing is for the next decision.
+            engine.send_cancel(intent)
+        else:
             engine.end_stray(intent, f"is open at the broker and {intent.state} in the ledger")
-    return strangers
+    return odd
 
 
 def _differences(

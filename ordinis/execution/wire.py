@@ -74,14 +74,14 @@ class Wire:
             unit.commit()
         self.kill_point(KillPoint.CANCELLING)
         logger.warning("cancel symbol=%s reason=%s", intent.symbol, reason)
-        self._send_cancel(intent)
+        self.send_cancel(intent)
 
     def end_stray(self, intent: OrderIntent, problem: str) -> None:
         """End an order that is open at the broker and had ended in the ledger, and lock its symbol."""
         with self.ledger.begin() as unit:
             self._lock(unit, intent, problem, self.clock.now())
             unit.commit()
-        self._send_cancel(intent)
+        self.send_cancel(intent)
 
     def _write(self, intent: OrderIntent) -> None:
         """The order on the wire, for the first time or again under the same id."""
@@ -125,7 +125,8 @@ class Wire:
         if path:
             self.kill_point(KillPoint.ACKNOWLEDGED)
 
-    def _send_cancel(self, intent: OrderIntent) -> None:
+    def send_cancel(self, intent: OrderIntent) -> None:
+        """Ask the broker to end an order, and hear what it says; asking twice is harmless."""
         outcome = self.broker.cancel(intent.client_order_id)
         self.kill_point(KillPoint.CANCELLED)
         if isinstance(outcome, Accepted):

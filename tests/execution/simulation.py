@@ -54,6 +54,8 @@ REST = CALM + timedelta(minutes=10)
 DECISIONS, IN_FORCE = 3, timedelta(minutes=7)
 STEPS = (2, 5, 10, 20, 30, 60)
 """Seconds between two looks of the engine."""
+IDLE = timedelta(minutes=5)
+"""The ledger is compared with the broker's book at least as often as this."""
 
 
 class Crash(BaseException):
@@ -84,7 +86,7 @@ class World:
         self.ledger = SqlLedger("sqlite://", "sim")
         self.gates = Gates(CALENDAR, INSTRUMENTS, LIMITS, "limits", COSTS, None)
         self.engine: OrderEngine | None = None
-        self.agreed = False
+        self.agreed, self.looked = False, BEGIN
         self.decision: Decision | None = None
         gap = (CALM - BEGIN) / DECISIONS
         self.due = [BEGIN + gap * n + timedelta(seconds=self.rng.randrange(60)) for n in range(DECISIONS)]
@@ -137,6 +139,7 @@ class World:
             self._stop(now)
         if self.engine is None:
             self.engine, self.agreed, self.decision = self._new_engine(), False, self._last_decision()
+        look = look or now - self.looked >= IDLE
         if not self.agreed or look or (self.due and now >= self.due[0]):
             self.agreed = False
             try:
@@ -144,7 +147,7 @@ class World:
             except (BrokerUnavailable, NotReconciled):
                 self.engine.follow_up()
                 return
-            self.agreed = True
+            self.agreed, self.looked = True, now
         if self.due and now >= self.due[0]:
             self.due.pop(0)
             self.decision = self._decide(now)
