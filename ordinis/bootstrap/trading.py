@@ -119,12 +119,12 @@ def _must_exist(settings: Settings, path: str, kind: str, url: str) -> None:
         raise NotFound(kind, path, f"ORDINIS_HOME is {settings.home.absolute()}: is that where Ordinis runs?")
 
 
-def reconcile_now(settings: Settings) -> str:
-    """Compare ledger and broker without trading; the text says what was put right."""
+def reconcile_now(settings: Settings, *, locked_too: bool = False) -> str:
+    """Compare ledger and broker without trading, locked symbols too if asked; the text says what was put right."""
     from ordinis.execution.reconcile import reconcile
 
     clock = _market_clock(settings)
-    found = reconcile(actor(settings, clock, remote=False).engine)
+    found = reconcile(actor(settings, clock, remote=False).engine, locked_too=locked_too)
     return f"ledger and broker agree; {found.fills} fills and {found.movements} movements were missing"
 
 

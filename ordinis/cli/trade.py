@@ -199,24 +199,30 @@ def kill(
 
 
 @app.command()
-def resume(reason: Annotated[str, typer.Option(help="Why it is safe to trade again; kept in the ledger.")]) -> None:
+def resume(
+    reason: Annotated[str, typer.Option(help="Why it is safe to trade again; kept in the ledger.")],
+    symbol: Annotated[
+        str, typer.Option(help="Lift the lock of this symbol instead, once its difference is gone.")
+    ] = "",
+) -> None:
     """Trade again after a kill or a halt, once the ledger and the broker agree."""
     from ordinis import bootstrap
     from ordinis.clock import SystemClock
     from ordinis.execution.control import resume as release
+    from ordinis.execution.control import unlock
     from ordinis.settings import load
 
     settings = load()
-    steps = release(
-        settings.kill_flag,
-        bootstrap.ledger(settings),
-        bootstrap.broker_for_control(settings),
-        lambda: bootstrap.reconcile_now(settings),
-        reason=reason,
-        by=getpass.getuser(),
-        at=SystemClock().now(),
-    )
-    _show_steps("Resume", steps)
+    ledger, by, at = bootstrap.ledger_for_control(settings), getpass.getuser(), SystemClock().now()
+
+    def reconcile() -> str:
+        return bootstrap.reconcile_now(settings, locked_too=bool(symbol))
+
+    if symbol:
+        _show_steps("Unlock", unlock(symbol.upper(), ledger, reconcile, reason=reason, by=by, at=at))
+        return
+    broker = bootstrap.broker_for_control(settings)
+    _show_steps("Resume", release(settings.kill_flag, ledger, broker, reconcile, reason=reason, by=by, at=at))
 
 
 def _show_steps(title: str, steps: Sequence[Step]) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ordinis.domain.limits import TradingState
 from ordinis.domain.orders import Known, QueryOutcome
+from ordinis.errors import NotFound
 from ordinis.ports import Broker, ControlRow, Ledger
 
 
@@ -102,6 +103,24 @@ def resume(
         if not steps[-1].done:
             break
     return steps
+
+
+def unlock(
+    symbol: str, ledger: Ledger, reconcile: Callable[[], str], *, reason: str, by: str, at: datetime
+) -> list[Step]:
+    """Trade in one symbol again: reconcile, its difference included, then write the row; stops at a failure."""
+
+    def write_row() -> str:
+        with ledger.begin() as unit:
+            lock = unit.control.state(symbol)
+            if lock is None or lock.state is TradingState.ACTIVE:
+                raise NotFound("lock", symbol, "`ordinis status` and the log name the symbols that are locked")
+            unit.control.set(ControlRow(TradingState.ACTIVE, reason, by, at, symbol))
+            unit.commit()
+        return f"{symbol} was locked by {lock.by}: {lock.reason}"
+
+    steps = [_step("reconcile", reconcile)]
+    return [*steps, _step("control row", write_row)] if steps[0].done else steps
 
 
 def _step(name: str, act: Callable[[], str]) -> Step:

@@ -43,11 +43,12 @@ class Reconciliation:
     resolved: int
 
 
-def reconcile(engine: OrderEngine, *, finish: bool = False) -> Reconciliation:
+def reconcile(engine: OrderEngine, *, finish: bool = False, locked_too: bool = False) -> Reconciliation:
     """Bring the ledger up to the broker's book; nothing is sent before the two agree.
 
     Args:
         finish: once they agree, send what a crash left unsent. The trading process alone may ask for it.
+        locked_too: a difference counts although its symbol is locked: before a lock is lifted.
 
     Raises:
         BrokerUnavailable: a query failed; nothing may be inferred.
@@ -78,7 +79,7 @@ def reconcile(engine: OrderEngine, *, finish: bool = False) -> Reconciliation:
         locked = _lock_what_remains(engine, unit, differences)
         if locked or not differences:
             unit.commit()
-        explained = {row.symbol for row in unit.control.locks()}
+        explained = set() if locked_too else {row.symbol for row in unit.control.locks()}
     if differences.keys() - explained:
         raise NotReconciled([text for symbol, text in differences.items() if symbol not in explained])
     engine.kill_point(KillPoint.RECONCILED)
