@@ -67,7 +67,7 @@ def decide(unit: SqlUnitOfWork, number: int) -> Decision:
         approved_by="rulebook",
         reason="",
     )
-    unit.decisions.at(as_of)
+    unit.decisions.latest()
     unit.decisions.add(decision, inputs, VERDICTS, [("m", symbol, 0.05) for symbol in SYMBOLS])
     return decision
 

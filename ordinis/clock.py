@@ -30,6 +30,9 @@ class SystemClock:
     def monotonic(self) -> float:
         return time.monotonic()
 
+    def wait(self, seconds: float) -> None:
+        time.sleep(seconds)
+
 
 class ReplayClock:
     """A clock that stands still until it is moved forward; it refuses to go back."""
@@ -42,6 +45,10 @@ class ReplayClock:
 
     def monotonic(self) -> float:
         return self._now.timestamp()
+
+    def wait(self, seconds: float) -> None:
+        """Nothing happens meanwhile: the market's next event is moved on by whoever replays it."""
+        self.advance(self._now + timedelta(seconds=seconds))
 
     def advance(self, to: datetime) -> None:
         if _aware(to) < self._now:

@@ -118,6 +118,16 @@ class InsufficientCash(OrdinisError):
         super().__init__(f"{what}: needs {needed} in cash, {available} available")
 
 
+class OverrideRefused(OrdinisError):
+    """A person's override does not make sense."""
+
+    exit_code = 2
+
+    def __init__(self, kind: str, problem: str) -> None:
+        self.kind, self.problem = kind, problem
+        super().__init__(f"override {kind}: {problem}")
+
+
 class IllegalTransition(OrdinisError):
     """An order was asked to move between two states that the state machine does not join."""
 

@@ -128,6 +128,24 @@ def reconcile_now(settings: Settings, *, locked_too: bool = False) -> str:
     return f"ledger and broker agree; {found.fills} fills and {found.movements} movements were missing"
 
 
+def market_now(settings: Settings) -> datetime:
+    """What time it is on the replayed market."""
+    return _market_clock(settings).now()
+
+
+def traded_symbol(settings: Settings, symbol: str) -> str:
+    """`symbol` as it is written in the universe or the book.
+
+    Raises:
+        NotFound: neither has it.
+    """
+    with ledger_for_control(settings).begin(write=False) as unit:
+        known = {*universe(settings), *unit.book.holdings()}
+    if symbol.upper() not in known:
+        raise NotFound("symbol", symbol, f"there are {', '.join(sorted(known))}")
+    return symbol.upper()
+
+
 def _market_clock(settings: Settings) -> ReplayClock:
     from ordinis.clock import trading_calendar
     from ordinis.execution.replaying import resume_session, start_clock

@@ -113,7 +113,13 @@ class SimulatedBroker:
     def quotes(self, symbols: Sequence[str]) -> Known[Mapping[str, Quote]]:
         now = self._clock.now()
         prices = self._tape.prices(self._calendar.session_of(now))
-        return Known({symbol: Quote(symbol, prices[symbol], now) for symbol in symbols if symbol in prices})
+        return Known(
+            {
+                symbol: Quote(symbol, prices[symbol], now, halted=self._halted_until(symbol, now) is not None)
+                for symbol in symbols
+                if symbol in prices
+            }
+        )
 
     def now(self) -> Known[datetime]:
         return Known(self._clock.now())

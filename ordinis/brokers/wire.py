@@ -68,7 +68,15 @@ def movement(body: Json) -> Movement:
 
 
 def quote(body: Json) -> Quote:
-    return Quote(body["symbol"], Decimal(body["price"]), parse_instant(body["at"]))
+    bid, ask = body["bid"], body["ask"]
+    return Quote(
+        symbol=body["symbol"],
+        price=Decimal(body["price"]),
+        at=parse_instant(body["at"]),
+        bid=None if bid is None else Decimal(bid),
+        ask=None if ask is None else Decimal(ask),
+        halted=body["halted"],
+    )
 
 
 def capabilities(body: Json) -> Capabilities:

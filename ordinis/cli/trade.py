@@ -1,10 +1,8 @@
-"""Commands of the trading desk: trade, limits, explain, replay, kill, resume, and the simulated venue."""
+"""Commands of the trading desk: trade, limits, explain, replay, and the simulated venue."""
 
 from __future__ import annotations
 
-import getpass
 import time
-from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +11,6 @@ import typer
 from ordinis.cli.app import AsJson, app, console, errors, show
 
 if TYPE_CHECKING:
-    from ordinis.execution.control import Step
     from ordinis.settings import Settings
 
 
@@ -171,62 +168,3 @@ def replay(
     console.print(
         f"{count} decisions recomputed and traded again: {len(text.splitlines())} ledger lines, the same to the byte."
     )
-
-
-@app.command()
-def kill(
-    reason: Annotated[str, typer.Option(help="Why; kept in the ledger.")],
-) -> None:
-    """Stop trading now. Needs neither Ray, Prefect nor the allocation service.
-
-    Each step is tried whatever became of the others; the exit code is 1 when any of them failed.
-    """
-    from ordinis import bootstrap
-    from ordinis.clock import SystemClock
-    from ordinis.execution.control import kill as stop
-    from ordinis.settings import load
-
-    settings = load()
-    steps = stop(
-        settings.kill_flag,
-        lambda: bootstrap.ledger_for_control(settings),
-        lambda: bootstrap.broker_for_control(settings),
-        reason=reason,
-        by=getpass.getuser(),
-        at=SystemClock().now(),
-    )
-    _show_steps("Kill", steps)
-
-
-@app.command()
-def resume(
-    reason: Annotated[str, typer.Option(help="Why it is safe to trade again; kept in the ledger.")],
-    symbol: Annotated[
-        str, typer.Option(help="Lift the lock of this symbol instead, once its difference is gone.")
-    ] = "",
-) -> None:
-    """Trade again after a kill or a halt, once the ledger and the broker agree."""
-    from ordinis import bootstrap
-    from ordinis.clock import SystemClock
-    from ordinis.execution.control import resume as release
-    from ordinis.execution.control import unlock
-    from ordinis.settings import load
-
-    settings = load()
-    ledger, by, at = bootstrap.ledger_for_control(settings), getpass.getuser(), SystemClock().now()
-
-    def reconcile() -> str:
-        return bootstrap.reconcile_now(settings, locked_too=bool(symbol))
-
-    if symbol:
-        _show_steps("Unlock", unlock(symbol.upper(), ledger, reconcile, reason=reason, by=by, at=at))
-        return
-    broker = bootstrap.broker_for_control(settings)
-    _show_steps("Resume", release(settings.kill_flag, ledger, broker, reconcile, reason=reason, by=by, at=at))
-
-
-def _show_steps(title: str, steps: Sequence[Step]) -> None:
-    rows = [(step.name, "done" if step.done else "FAILED", step.detail) for step in steps]
-    show(title, ("step", "result", "detail"), rows)
-    if any(row[1] == "FAILED" for row in rows):
-        raise typer.Exit(1)

@@ -15,7 +15,7 @@ from ordinis.errors import ConfigurationError
 
 
 class TradingState(StrEnum):
-    """Machines move it down this list; only a person moves it up."""
+    """Machines move it down this list; only a person moves it up, but for the daily loss, which ends with its day."""
 
     ACTIVE = "ACTIVE"
     REDUCING = "REDUCING"
@@ -24,6 +24,11 @@ class TradingState(StrEnum):
     """Cancels only."""
     KILLED = "KILLED"
     """Everything cancelled; leaving needs a typed reason."""
+
+    def below(self, other: TradingState) -> bool:
+        """True when less is allowed in this state than in `other`."""
+        order = list(TradingState)
+        return order.index(self) > order.index(other)
 
 
 @dataclass(frozen=True)
@@ -72,3 +77,54 @@ class TradingRules:
     def __post_init__(self) -> None:
         if self.calendar not in (None, "day", "week", "month", "quarter"):
             raise ConfigurationError("rebalance calendar", f"{self.calendar!r} is not day, week, month or quarter")
+
+
+@dataclass(frozen=True)
+class OrderLimits:
+    """What one order must meet at the moment it is sent, whatever the plan says. None switches a check off."""
+
+    price_age_seconds: float = 5.0
+    """How old the price may be that the order is judged by."""
+    spread_cap: float | None = 0.01
+    """Widest bid-ask spread, as a fraction of the price, where the source has one."""
+    buy_collar: float | None = 0.05
+    """How far the price may be from the last close, and from the price that was decided on, for a buy."""
+    sell_collar: float | None = 0.30
+    """The same for a sale: wider, since a fall is when risk must be taken off. A split that is not adjusted for is
+    further off than that."""
+    orders_per_minute: int | None = 30
+    bought_per_minute: float | None = 0.20
+    """Notional of the buys that are sent within a minute, as a fraction of equity."""
+    repeats_per_hour: int | None = 3
+    """Orders of one decision in the same symbol and direction within an hour."""
+    participation_cap: float | None = 0.05
+    """Largest buy as a fraction of the average daily volume, where that is known."""
+    day_trades: int | None = None
+    """Same-session round trips in five sessions, at which no further one may be opened by a buy: brokers may keep the
+    old pattern-day-trader rule until 2027-10-20. A sale always passes: it may be protective."""
+    reconciled_within_seconds: float = 60.0
+    """How long ago ledger and broker may have been compared."""
+    skew_seconds: float = 10.0
+    """How far the broker's clock may be from ours for an order that adds risk."""
+    free_disk_mb: int = 500
+    """Room that must be left where the ledger lies for an order that adds risk."""
+
+
+@dataclass(frozen=True)
+class Breakers:
+    """When trading stops by itself. Each lowers the trading state; None switches a breaker off."""
+
+    daily_loss: float | None = 0.02
+    """Loss since the last close, as a fraction: REDUCING until the next session."""
+    drawdown: float | None = 0.20
+    """Loss from the peak, as a fraction: REDUCING until nothing is held, then HALTED."""
+    rejects_per_minute: int | None = 5
+    """Orders that the broker refused: HALTED."""
+    failed_reconciliations: int | None = 3
+    """In a row: HALTED."""
+    locks: int | None = 3
+    """Symbols locked by unexplained differences: HALTED."""
+    unexplained: float | None = 0.01
+    """Value of unexplained differences, as a fraction of equity: HALTED."""
+    skew_seconds: float = 30.0
+    """Difference between the broker's clock and ours: HALTED."""

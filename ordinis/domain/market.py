@@ -32,6 +32,15 @@ class Quote:
     symbol: str
     price: Decimal
     at: datetime
+    bid: Decimal | None = None
+    ask: Decimal | None = None
+    halted: bool = False
+    """Trading in the symbol is suspended at the exchange."""
+
+    @property
+    def spread(self) -> Decimal | None:
+        """Ask minus bid as a fraction of the price; None where the source has no bid or ask."""
+        return None if self.bid is None or self.ask is None else (self.ask - self.bid) / self.price
 
 
 @dataclass(frozen=True)

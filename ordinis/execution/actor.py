@@ -15,7 +15,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -29,27 +29,35 @@ from ordinis.domain.decisions import Allocation, Decision, Source
 from ordinis.domain.instruments import Instrument
 from ordinis.domain.limits import TradingState
 from ordinis.domain.market import MarketEvent, SessionClosed, TradingWindow
+from ordinis.domain.orders import Known
+from ordinis.domain.overrides import OverrideKind
 from ordinis.domain.portfolio import ZERO, PortfolioSnapshot, Valuation
 from ordinis.errors import (
     AllocationRefused,
     AllocationUnavailable,
+    BrokerUnavailable,
     DataUnavailable,
     InfeasibleLimits,
+    NotReconciled,
     SolverFailed,
     StaleView,
     TradingStopped,
 )
-from ordinis.execution.decide import Desk, Draft
+from ordinis.execution.decide import Controls, Desk, Draft
 from ordinis.execution.gates import Gates
 from ordinis.execution.intents import OrderEngine
 from ordinis.execution.killpoints import KillHook, KillPoint, survive
+from ordinis.execution.prices import Prices
 from ordinis.execution.rebalance import Planner
 from ordinis.execution.reconcile import known, reconcile
 from ordinis.features.view import VIEW_SESSIONS, market_view
+from ordinis.governance.breakers import RECONCILIATION, a_new_day, judge_book, lower
 from ordinis.governance.rulebook import Rulebook
-from ordinis.ports import Allocator, Broker, Clock, ControlRow, CostModel, Ledger, MarketView
+from ordinis.ports import Allocator, Broker, Clock, ControlRow, CostModel, Ledger, MarketView, PriceHistory
 
 logger = logging.getLogger(__name__)
+AGAIN, COMPARED_EVERY = timedelta(seconds=5), timedelta(seconds=30)
+"""How often a plan that waits is looked at, and how often ledger and broker are compared meanwhile."""
 NO_ANSWER = (AllocationUnavailable, AllocationRefused, InfeasibleLimits, SolverFailed, StaleView)
 
 
@@ -78,7 +86,7 @@ class Actor:
     def run(self, events: Iterable[MarketEvent], clock: ReplayClock) -> None:
         """Live through a replayed market, its clock moved by its events."""
         for event in events:
-            clock.advance(event.at)
+            clock.advance(max(event.at, clock.now()))
             self.on(event)
 
     def on(self, event: MarketEvent) -> None:
@@ -89,24 +97,22 @@ class Actor:
             self.close(event)
 
     def trade(self, session: date) -> Decision | None:
-        """Decide and trade once in `session`; None while trading is stopped."""
-        stopped = self.stopped()
-        if stopped is not None:
-            logger.warning("not trading session=%s: %s", session, stopped)
+        """Decide and trade once in `session`, as long as it takes; None while trading is stopped."""
+        portfolio = None if self._stands_still(session) else self._opening_book(session)
+        if portfolio is None:
             return None
-        reconcile(self.engine, finish=True)
-        now = self.engine.clock.now()
-        view = market_view(self.window.history(VIEW_SESSIONS), now, session)
+        view = market_view(self.window.history(VIEW_SESSIONS), portfolio.as_of, session)
         expected = self.desk.calendar.previous_session(session)
         if view.sessions[-1] != expected:
             raise StaleView(str(expected), str(view.sessions[-1]))
-        portfolio = self.snapshot(now)
         with self.engine.ledger.begin(write=False) as unit:
-            decision = unit.decisions.at(now)
-        if decision is None:
+            decision = unit.decisions.latest()
+        if decision is None or decision.as_of < self.desk.calendar.opens(session):
+            self._judge(portfolio)
+            if self._stands_still(session):
+                return None
             decision = self._decide(view, portfolio)
-        volatility = session_volatility(view.symbols, view.closes)
-        self.engine.execute(decision, portfolio.prices, volatility)
+        self._work(decision, view)
         self.on_decision(decision)
         return decision
 
@@ -127,21 +133,25 @@ class Actor:
         self.engine.kill_point(KillPoint.VALUED)
         self.engine.ledger.anchor()
 
-    def snapshot(self, now: datetime) -> PortfolioSnapshot:
-        """The book at the prices that can be traded on now."""
+    def snapshot(self) -> PortfolioSnapshot:
+        """The book at the prices that can be traded on now.
+
+        Raises:
+            BrokerUnavailable: it gave no quotes.
+            DataUnavailable: a holding has neither quote nor close.
+        """
         with self.engine.ledger.begin(write=False) as unit:
             cash, holdings = unit.book.cash(), unit.book.holdings()
             last, traded = unit.book.last_valuation(), unit.book.last_traded()
-        wanted = sorted({*self.symbols, *holdings})
-        quotes = known(self.engine.broker.quotes(wanted), "quotes")
-        prices = {symbol: quotes[symbol].price for symbol in wanted if symbol in quotes}
+        quotes = known(self.engine.broker.quotes(sorted({*self.symbols, *holdings})), "quotes")
+        prices = {symbol: quote.price for symbol, quote in quotes.items()}
         for symbol in holdings:
             if symbol not in prices:
                 prices[symbol] = self.last_close(symbol)
                 logger.warning("no quote symbol=%s: valued at its last close", symbol)
         return PortfolioSnapshot(
             account=self.engine.ledger.account,
-            as_of=now,
+            as_of=self.engine.clock.now(),
             cash=cash,
             holdings=dict(holdings),
             prices=prices,
@@ -150,15 +160,22 @@ class Actor:
             last_traded=dict(traded),
         )
 
+    def prices(self, decision: Decision, view: MarketView) -> Prices:
+        """What the orders of `decision`, which was made on `view`, are judged by at this moment."""
+        with self.engine.ledger.begin(write=False) as unit:
+            concerned = {*unit.book.holdings(), *(order.symbol for order in decision.orders)}
+        answer = self.engine.broker.quotes(sorted(concerned))
+        if not isinstance(answer, Known):
+            logger.warning("no quotes: %s", getattr(answer, "reason", "the answer is old"))
+        quotes = answer.value if isinstance(answer, Known) else {}
+        return Prices(quotes, last_closes(view), session_volatility(view.symbols, view.closes))
+
     def last_close(self, symbol: str) -> Decimal:
         """The latest close that the live window has of `symbol`."""
-        history = self.window.history(VIEW_SESSIONS)
-        if symbol in history.symbols:
-            column = history.closes[:, history.symbols.index(symbol)]
-            seen = column[np.isfinite(column)]
-            if len(seen):
-                return to_decimal(seen[-1])
-        raise DataUnavailable("live window", f"close of {symbol}", "backfill it before trading")
+        closes = last_closes(self.window.history(VIEW_SESSIONS))
+        if symbol not in closes:
+            raise DataUnavailable("live window", f"close of {symbol}", "backfill it before trading")
+        return closes[symbol]
 
     def stopped(self) -> TradingStopped | None:
         """Why nothing may be decided now: the kill flag, or a state that only a person may leave."""
@@ -171,10 +188,89 @@ class Actor:
             return TradingStopped(row.state, row.reason, row.by)
         return None
 
-    def carry_out(self, draft: Draft, portfolio: PortfolioSnapshot) -> None:
-        """Commit a decision and send its orders."""
+    def carry_out(self, draft: Draft, view: MarketView, portfolio: PortfolioSnapshot) -> None:
+        """Commit a decision that was made before on `view`, and trade it as it was traded then."""
+        # What the comparison and the breakers write is part of what is repeated.
+        self._agrees(self.desk.calendar.session_of(portfolio.as_of))
+        self._judge(portfolio)
         self._commit(draft)
-        self.engine.execute(draft.decision, portfolio.prices, draft.volatility)
+        self._work(draft.decision, view)
+
+    def _stands_still(self, session: date) -> bool:
+        stopped = self.stopped()
+        if stopped is not None:
+            logger.warning("not trading session=%s: %s", session, stopped)
+        return stopped is not None
+
+    def _opening_book(self, session: date) -> PortfolioSnapshot | None:
+        """The book once ledger and broker agree; None when they do not, or the broker has no prices."""
+        clock, closes = self.engine.clock, self.desk.calendar.closes(session)
+        while self._agrees(session):
+            try:
+                return self.snapshot()
+            except BrokerUnavailable as error:
+                logger.warning("session=%s: %s", session, error)
+            if clock.now() + AGAIN > closes:
+                break
+            clock.wait(AGAIN.total_seconds())
+        return None
+
+    def _agrees(self, session: date) -> bool:
+        """Compare ledger and broker, more than once if need be; False when they do not come to agree.
+
+        A broker that does not answer several times in a row halts trading. A difference is given time: an execution
+        may be reported late, and one that stays is locked or halts.
+        """
+        clock, failed = self.engine.clock, 0
+        closes = self.desk.calendar.closes(session)
+        while True:
+            try:
+                reconcile(self.engine, finish=True)
+            except (BrokerUnavailable, NotReconciled) as error:
+                logger.warning("session=%s: %s", session, error)
+                failed += isinstance(error, BrokerUnavailable)
+                if self._given_up(failed, str(error)) or clock.now() + AGAIN > closes or self._stands_still(session):
+                    return False
+                clock.wait(AGAIN.total_seconds())
+            else:
+                break
+        with self.engine.ledger.begin() as unit:
+            if a_new_day(unit, self.desk.calendar.opens(session), clock.now()):
+                unit.commit()
+        return True
+
+    def _given_up(self, failed: int, problem: str) -> bool:
+        """Halt when the broker has not answered often enough."""
+        most = self.engine.breakers.failed_reconciliations
+        if most is None or failed < most:
+            return False
+        with self.engine.ledger.begin() as unit:
+            reason = f"{failed} comparisons with the broker failed, the last: {problem}"
+            if lower(unit, TradingState.HALTED, reason, by=RECONCILIATION, at=self.engine.clock.now()):
+                unit.commit()
+        return True
+
+    def _judge(self, portfolio: PortfolioSnapshot) -> None:
+        with self.engine.ledger.begin() as unit:
+            if judge_book(unit, self.engine.breakers, portfolio):
+                unit.commit()
+
+    def _work(self, decision: Decision, view: MarketView) -> None:
+        """Carry out a plan to its end: orders wait for their pace, for sells, for a price, until the decision ends."""
+        clock, agreed, last = self.engine.clock, self.engine.clock.now(), False
+        session = self.desk.calendar.session_of(agreed)
+        while True:
+            last = last or clock.now() + AGAIN > decision.expires_at
+            if self.engine.execute(decision, self.prices(decision, view), last=last) or last:
+                return
+            clock.wait(AGAIN.total_seconds())
+            if clock.now() - agreed >= COMPARED_EVERY:
+                agreed, last = clock.now(), not self._agrees(session)
+
+    def _controls(self, now: datetime) -> Controls:
+        with self.engine.ledger.begin(write=False) as unit:
+            row, overrides = unit.control.state(), unit.control.overrides(now)
+        return Controls(TradingState.ACTIVE if row is None else row.state, tuple(overrides))
 
     def _commit(self, draft: Draft) -> None:
         with self.engine.ledger.begin() as unit:
@@ -183,8 +279,9 @@ class Actor:
         self.engine.kill_point(KillPoint.DECIDED)
 
     def _decide(self, view: MarketView, portfolio: PortfolioSnapshot) -> Decision:
-        answer, source, note = self._ask(view, portfolio)
-        draft = self.desk.decide(view, portfolio, answer, source, note)
+        controls = self._controls(portfolio.as_of)
+        answer, source, note = self._ask(view, portfolio, controls)
+        draft = self.desk.decide(view, portfolio, answer, source, note, controls)
         self._commit(draft)
         logger.info(
             "decision session=%s source=%s rung=%s orders=%d %s",
@@ -196,8 +293,14 @@ class Actor:
         )
         return draft.decision
 
-    def _ask(self, view: MarketView, portfolio: PortfolioSnapshot) -> tuple[Allocation, Source, str]:
+    def _ask(
+        self, view: MarketView, portfolio: PortfolioSnapshot, controls: Controls
+    ) -> tuple[Allocation, Source, str]:
         """The allocator's answer, or the baseline's with the reason."""
+        asked_for = next((row for row in controls.overrides if row.kind is OverrideKind.BASELINE), None)
+        if asked_for is not None:
+            note = f"baseline: {asked_for.by} until {asked_for.expires_at.isoformat()}"
+            return self.baseline.allocate(view, portfolio), Source.BASELINE, note
         if not self.desk.asks(view, portfolio):
             return self.desk.hold(portfolio, view), Source.MODEL, ""
         started = time.perf_counter()
@@ -221,6 +324,16 @@ def _finite(answer: Allocation) -> Allocation:
     return answer
 
 
+def last_closes(history: MarketView | PriceHistory) -> dict[str, Decimal]:
+    """The latest close of each symbol that has one."""
+    found = {}
+    for column, symbol in enumerate(history.symbols):
+        [seen] = np.nonzero(np.isfinite(history.closes[:, column]))
+        if len(seen):
+            found[symbol] = to_decimal(history.closes[seen[-1], column])
+    return found
+
+
 def assemble(
     *,
     ledger: Ledger,
@@ -238,10 +351,12 @@ def assemble(
     kill_point: KillHook = survive,
 ) -> Actor:
     """An actor from its doors; the same for a back-test, a replay and live trading."""
-    gates = Gates(calendar, instruments, rulebook.limits, rulebook.sha, costs, kill_flag)
+    gates = Gates(
+        calendar, instruments, rulebook.limits, rulebook.sha, costs, kill_flag, rulebook.orders, ledger.folder
+    )
     planner = Planner(instruments, rulebook.trading, costs, rulebook.limits.cash_buffer)
     return Actor(
-        engine=OrderEngine(ledger, broker, clock, gates, kill_point=kill_point),
+        engine=OrderEngine(ledger, broker, clock, gates, rulebook.breakers, kill_point=kill_point),
         desk=Desk(rulebook, planner, calendar),
         allocator=allocator,
         baseline=baseline,

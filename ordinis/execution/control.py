@@ -1,4 +1,4 @@
-"""The kill switch and its release: they work with everything else dead.
+"""The kill switch and its release, and what else a person may ask: they work with everything else dead.
 
 Kill writes a flag file first, because a file needs neither database nor network; then the ledger's control row, then
 the broker: cancel everything, suspend trading. Each step is tried whatever became of the others, and says how it
@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from ordinis.domain.limits import TradingState
 from ordinis.domain.orders import Known, QueryOutcome
+from ordinis.domain.overrides import Override, OverrideKind
 from ordinis.errors import NotFound
 from ordinis.ports import Broker, ControlRow, Ledger
 
@@ -121,6 +122,32 @@ def unlock(
 
     steps = [_step("reconcile", reconcile)]
     return [*steps, _step("control row", write_row)] if steps[0].done else steps
+
+
+def slow_down(ledger: Ledger, state: TradingState, *, reason: str, by: str, at: datetime) -> str:
+    """Lower the trading state; a state that is as low or lower already stays."""
+    with ledger.begin() as unit:
+        row = unit.control.state()
+        if row is not None and not state.below(row.state):
+            return f"Trading is {row.state} already, since {row.by} said: {row.reason}"
+        unit.control.set(ControlRow(state, reason, by, at))
+        unit.commit()
+    return f"Trading is {state}. `ordinis resume --reason ...` ends it."
+
+
+def lift(ledger: Ledger, symbol: str, kind: OverrideKind, *, reason: str, by: str, at: datetime) -> Override:
+    """End the override in force of this symbol and kind; what it was.
+
+    Raises:
+        NotFound: there is none.
+    """
+    with ledger.begin() as unit:
+        found = next((o for o in unit.control.overrides(at) if (o.symbol, o.kind) == (symbol, kind)), None)
+        if found is None:
+            raise NotFound("override", f"{symbol} {kind}".strip(), "`ordinis override list` shows those in force")
+        unit.control.override(replace(found, by=by, reason=reason, at=at, expires_at=at))
+        unit.commit()
+    return found
 
 
 def _step(name: str, act: Callable[[], str]) -> Step:

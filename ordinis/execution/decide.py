@@ -24,7 +24,9 @@ from ordinis.domain.decisions import (
     Verdict,
     decision_id,
 )
+from ordinis.domain.limits import TradingState
 from ordinis.domain.orders import PlannedOrder
+from ordinis.domain.overrides import Override, OverrideKind, overridden
 from ordinis.domain.portfolio import PortfolioSnapshot
 from ordinis.execution.rebalance import Planner
 from ordinis.governance.rulebook import Rulebook
@@ -37,6 +39,17 @@ CUT = 1e-9
 
 
 @dataclass(frozen=True)
+class Controls:
+    """What people and breakers have said at the moment of a decision."""
+
+    state: TradingState = TradingState.ACTIVE
+    overrides: tuple[Override, ...] = ()
+
+
+NOTHING_SAID = Controls()
+
+
+@dataclass(frozen=True)
 class Draft:
     """A decision with everything that is stored beside it."""
 
@@ -44,7 +57,6 @@ class Draft:
     inputs: str
     verdicts: tuple[Verdict, ...]
     parts: tuple[tuple[str, str, float], ...]
-    volatility: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -73,22 +85,32 @@ class Desk:
         )
 
     def decide(
-        self, view: MarketView, portfolio: PortfolioSnapshot, answer: Allocation, source: Source, note: str = ""
+        self,
+        view: MarketView,
+        portfolio: PortfolioSnapshot,
+        answer: Allocation,
+        source: Source,
+        note: str = "",
+        control: Controls = NOTHING_SAID,
     ) -> Draft:
         """Review `answer`, fix the plan, and name the decision by its content."""
         context = RuleContext(
             session=view.session,
             session_open=self.calendar.is_open(view.as_of),
             sectors=self.rulebook.limits.sectors,
+            state=control.state,
         )
-        proposed = self.rulebook.review(answer.weights, portfolio, context)
+        wished, override = overridden(answer.weights, portfolio.weights, control.overrides)
+        proposed = self.rulebook.review(wished, portfolio, context)
         # Bands may leave drift alone, so the book as it stands goes before the rules too.
         standing = self.rulebook.review(portfolio.weights, portfolio, context)
         over = {s for s, weight in portfolio.weights.items() if standing.weights.get(s, 0.0) < weight - CUT}
         review = _both(proposed, standing, over)
+        if control.overrides:
+            review = replace(review, verdicts=(override, *review.verdicts))
         volatility = session_volatility(view.symbols, view.closes)
-        orders = self._plan(view, portfolio, answer, review, over, volatility)
-        inputs = canonical(self.inputs(view, portfolio, answer))
+        orders = self._plan(view, portfolio, answer, review, over, volatility, control)
+        inputs = canonical(self.inputs(view, portfolio, answer, control))
         model = f"{answer.allocator}@{answer.version}"
         decision = Decision(
             id=decision_id(portfolio.account, view.as_of, source, digest(inputs), self.rulebook.sha, model),
@@ -107,9 +129,11 @@ class Desk:
         )
         verdicts = (*review.verdicts, self._certified(review, answer))
         parts = tuple((answer.allocator, symbol, weight) for symbol, weight in sorted(answer.weights.items()))
-        return Draft(decision, inputs, verdicts, parts, volatility)
+        return Draft(decision, inputs, verdicts, parts)
 
-    def inputs(self, view: MarketView, portfolio: PortfolioSnapshot, answer: Allocation) -> dict[str, Any]:
+    def inputs(
+        self, view: MarketView, portfolio: PortfolioSnapshot, answer: Allocation, control: Controls = NOTHING_SAID
+    ) -> dict[str, Any]:
         """What was asked: enough, with the bar store, to ask it again."""
         costs = self.planner.costs
         return {
@@ -117,10 +141,12 @@ class Desk:
             "as_of": view.as_of,
             "costs": {type(costs).__name__: asdict(costs) if is_dataclass(costs) else {}},
             "limits_sha": self.rulebook.sha,
+            "overrides": control.overrides,
             "portfolio": portfolio,
             "profile": self.rulebook.profile,
             "regime": {axis: getattr(view.regime, axis) for axis in REGIME_AXES},
             "session": view.session,
+            "state": control.state,
             "view": {"sha": view.sha, "symbols": view.symbols, "through": view.sessions[-1]},
         }
 
@@ -132,10 +158,13 @@ class Desk:
         review: Review,
         over: Set[str],
         volatility: Mapping[str, float],
+        control: Controls,
     ) -> tuple[PlannedOrder, ...]:
-        if review.refused:
-            return ()
-        if answer.rung is Rung.HOLD and not over:
+        held = portfolio.weights
+        wished = {row.symbol for row in control.overrides if row.unmet(held.get(row.symbol, 0.0))}
+        frozen = {row.symbol for row in control.overrides if row.kind is OverrideKind.NO_TRADE}
+        asked = over | wished
+        if review.refused or (answer.rung is Rung.HOLD and not asked):
             return ()
         plan = self.planner.plan(
             review.weights,
@@ -143,9 +172,10 @@ class Desk:
             session=view.session,
             previous_session=view.sessions[-1],
             volatility=volatility,
-            demanded=portfolio.holdings if self.planner.takes_risk_off(answer.weights, portfolio) else over,
+            demanded=portfolio.holdings if self.planner.takes_risk_off(answer.weights, portfolio) else asked,
+            wished=wished,
         )
-        return tuple(o for o in plan if answer.rung is not Rung.HOLD or o.symbol in over)
+        return tuple(o for o in plan if o.symbol not in frozen and (answer.rung is not Rung.HOLD or o.symbol in asked))
 
     def _certified(self, review: Review, answer: Allocation) -> Verdict:
         """The certificate of what will be traded, as one more verdict."""

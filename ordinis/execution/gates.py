@@ -1,28 +1,52 @@
 """The last check of one order, inside the transaction that writes its intent.
 
 The plan passed the rulebook as a whole; a gate looks at one order against the book as it is now, with every live
-order counted as if it filled. A gate shrinks a buy to what limits and cash still allow, or denies the order; it
-never enlarges. Numbers in the reasons are those of the order path's design: G2 state, G3 session, G4 decision, G8
-limits, G10 duplicates, G11 cash, G13 locks.
+order counted as if it filled. A gate shrinks a buy to what still fits, lets an order wait, or denies it; it never
+enlarges. Numbers in the reasons are those of the order path's design:
+
+    G1 single writer (the ledger's fence, before each write)     G9 pace
+    G2 trading state and kill flag                               G10 one live order a symbol
+    G3 session, halts, tradability                               G11 cash
+    G4 decision in force, its limits, its quantities             G12 regulation of the account
+    G5 age and spread of the price                               G13 recent reconciliation, no lock
+    G6 price collar                                              G14 clock of the broker
+    G7 weights that are numbers and sum to a whole               G15 room on the disk
+    G8 position, sector, gross, volume, a person's override
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+import math
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 from ordinis.clock import TradingCalendar
 from ordinis.costs.execution import expected_cash
-from ordinis.domain.canonical import to_decimal
 from ordinis.domain.decisions import Decision, DecisionStatus
 from ordinis.domain.instruments import Instrument
-from ordinis.domain.limits import Limits, TradingState
+from ordinis.domain.limits import Limits, OrderLimits, TradingState
 from ordinis.domain.orders import OrderIntent, OrderState, PlannedOrder, Side
+from ordinis.domain.overrides import Override, OverrideKind
 from ordinis.domain.portfolio import ZERO
+from ordinis.execution.pace import HOUR, Pace
+from ordinis.execution.prices import Prices
+from ordinis.execution.room import WorstCase, room
 from ordinis.ports import CostModel, UnitOfWork
+
+WHOLE = 1e-6
+"""How far weights and cash may be from summing to one."""
+DAY_TRADE_SESSIONS = 5
+MEGABYTE = 1_000_000
+OVERRULED_BY = {
+    Side.BUY: frozenset(OverrideKind),
+    Side.SELL: frozenset({OverrideKind.PIN, OverrideKind.MIN, OverrideKind.NO_TRADE, OverrideKind.BASELINE}),
+}
+"""Overrides that end what is left of an older decision."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +60,15 @@ class Passed:
 @dataclass(frozen=True)
 class Denied:
     reason: str
+    halts: bool = False
+    """Trading as a whole must stop."""
+
+
+@dataclass(frozen=True)
+class Waits:
+    """Not now: what is missing may come by itself."""
+
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -46,6 +79,9 @@ class Gates:
     limits_sha: str
     costs: CostModel
     kill_flag: Path | None
+    orders: OrderLimits = field(default_factory=OrderLimits)
+    folder: Path | None = None
+    """Where the ledger's file lies; None where it has no disk of its own to fill."""
 
     def stopped(self, unit: UnitOfWork, symbol: str, side: Side) -> str:
         """G2, G13: why no such order may be sent, nor stay at the broker; empty when it may."""
@@ -67,7 +103,7 @@ class Gates:
         return ""
 
     def still_valid(self, unit: UnitOfWork, decision: Decision, symbol: str, side: Side, now: datetime) -> str:
-        """G2 to G4 and the lock, which are asked again before an order is sent that was found after a restart."""
+        """What is asked again just before an order is sent: G2 to G4, G7, the lock and people's overrides."""
         reason = self.stopped(unit, symbol, side) or self.expired(decision, now)
         if reason:
             return reason
@@ -77,7 +113,12 @@ class Gates:
             return f"G4: decision {decision.id[:12]} is {decision.status}"
         if decision.limits_sha != self.limits_sha:
             return f"G4: decision {decision.id[:12]} was made under other limits"
-        return ""
+        total = sum(decision.weights.values())
+        if not all(math.isfinite(weight) and weight >= 0.0 for weight in decision.weights.values()):
+            return f"G7: decision {decision.id[:12]} has weights that are negative or not finite"
+        if not total <= 1.0 + WHOLE:
+            return f"G7: the weights of decision {decision.id[:12]} sum to {total}"
+        return _overruled(unit.control.overrides(now), decision, symbol, side)
 
     def admit(
         self,
@@ -85,69 +126,147 @@ class Gates:
         decision: Decision,
         order: PlannedOrder,
         now: datetime,
-        prices: Mapping[str, Decimal],
-        volatility: float,
-    ) -> Passed | Denied:
+        prices: Prices,
+        skew: timedelta = timedelta(0),
+        own: str = "",
+    ) -> Passed | Denied | Waits:
         """Decide what of `order` may be sent.
 
         Args:
-            prices: currency per unit now, of every holding and of the order's symbol.
-            volatility: of a session's return of the order's symbol, for its cost; NaN when unknown.
+            skew: the broker's clock against ours, either way.
+            own: id of the order itself where it has an intent already, which is then not counted against it.
         """
         reason = self.still_valid(unit, decision, order.symbol, order.side, now)
         if reason:
             return Denied(reason)
-        live = next((i for i in unit.orders.live() if i.symbol == order.symbol), None)
-        if live is not None:
-            return Denied(f"G10: order {live.client_order_id} in {order.symbol} is still {live.state}")
-        used = sum((_claimed(i) for i in unit.orders.of(decision.id) if i.symbol == order.symbol), ZERO)
-        left = decision.decided_quantity(order.symbol) - used
-        if order.quantity > left:
+        live = [i for i in unit.orders.live() if i.client_order_id != own]
+        blocking = next((i for i in live if i.symbol == order.symbol), None)
+        if blocking is not None:
+            return Denied(f"G10: order {blocking.client_order_id} in {order.symbol} is still {blocking.state}")
+        tried = [i for i in unit.orders.of(decision.id) if i.symbol == order.symbol and i.client_order_id != own]
+        left = decision.decided_quantity(order.symbol) - sum((_claimed(i) for i in tried), ZERO)
+        if not (order.quantity.is_finite() and ZERO < order.quantity <= left):
             return Denied(f"G4: {order.quantity} asked, {left} of the decided quantity left")
+        unfit = self._market(unit, order, now, prices)
+        if unfit is not None:
+            return unfit
+        pace = Pace([i for i in _underway(unit, live, now) if i.client_order_id != own], self.orders)
+        if pace.runs_away(now):
+            return Denied(f"{pace.crowded(now)}, of several decisions", halts=True)
+        repeated, crowded = pace.repeated(decision, order), pace.crowded(now)
+        if repeated or crowded:
+            return Denied(repeated) if repeated else Waits(crowded)
         if order.side is Side.SELL:
             held = unit.book.holdings().get(order.symbol, ZERO)
             return Passed(order.quantity, ZERO) if order.quantity <= held else Denied(f"G8: short sale, {held} held")
-        quantity = self._room(unit, order, prices, volatility)
-        if quantity <= 0:
-            return Denied(f"G8/G11: no room for {order.symbol} under position, sector and gross cap and cash buffer")
-        instrument, price = self.instruments[order.symbol], prices[order.symbol]
-        return Passed(quantity, -expected_cash(self.costs, instrument, Side.BUY, quantity, price, volatility))
+        risky = self._no_new_risk(unit, order, now, skew)
+        return Denied(risky) if risky else self._sized(unit, order, now, prices, live, pace)
 
-    def _room(self, unit: UnitOfWork, order: PlannedOrder, prices: Mapping[str, Decimal], volatility: float) -> Decimal:
-        """The part of a buy that fits, with every live buy counted as filled; whole lots."""
-        instrument, price = self.instruments[order.symbol], prices[order.symbol]
-        cash = unit.book.cash()
-        values = {symbol: units * prices[symbol] for symbol, units in unit.book.holdings().items()}
-        for intent in (i for i in unit.orders.live() if i.side is Side.BUY and i.quantity):
-            open_value = intent.remaining * intent.reference_price
-            values[intent.symbol] = values.get(intent.symbol, ZERO) + open_value
-            cash -= intent.reserved_notional * intent.remaining / intent.quantity
-        equity = cash + sum(values.values(), ZERO)
-        by_position = to_decimal(self.limits.position_cap) * equity - values.get(order.symbol, ZERO)
-        by_gross = to_decimal(self.limits.invested_cap) * equity - sum(values.values(), ZERO)
-        by_sector = self._sector_room(order.symbol, values, equity)
-        quantity = min(order.quantity, by_position / price, by_gross / price, by_sector / price)
-        if quantity <= 0:
-            return ZERO
-        spendable = cash - to_decimal(self.limits.cash_buffer) * equity
-        needed = -expected_cash(self.costs, instrument, Side.BUY, quantity, price, volatility)
-        if needed > spendable:
-            quantity *= max(ZERO, spendable) / needed
-        return instrument.round_quantity(quantity)
+    def _market(self, unit: UnitOfWork, order: PlannedOrder, now: datetime, prices: Prices) -> Denied | Waits | None:
+        """G3, G5, G6, G13: whether the moment is right for this order."""
+        symbol, limits = order.symbol, self.orders
+        agreed = unit.book.watermark()
+        if agreed is None or (now - agreed).total_seconds() > limits.reconciled_within_seconds:
+            return Waits(f"G13: ledger and broker last agreed {'never' if agreed is None else agreed.isoformat()}")
+        instrument = self.instruments.get(symbol)
+        if instrument is None or not instrument.tradable:
+            return Denied(f"G3: {symbol} cannot be traded")
+        quote = prices.quotes.get(symbol)
+        if quote is None:
+            return Waits(f"G5: {symbol} has no price")
+        age = (now - quote.at).total_seconds()
+        if age > limits.price_age_seconds:
+            return Waits(f"G5: the price of {symbol} is {age:.1f} s old")
+        if not quote.price > 0:
+            return Denied(f"G5: the price of {symbol} is {quote.price}")
+        if quote.halted:
+            return Waits(f"G3: trading in {symbol} is halted")
+        if limits.spread_cap is not None and quote.spread is not None and quote.spread > limits.spread_cap:
+            return Waits(f"G5: the spread of {symbol} is {quote.spread:.2%}")
+        collar = limits.buy_collar if order.side is Side.BUY else limits.sell_collar
+        known = {"its last close": prices.closes.get(symbol), "the price that was decided on": order.reference_price}
+        for name, price in known.items():
+            if collar is not None and (price is None or not price > 0 or abs(float(quote.price / price) - 1) > collar):
+                return Denied(f"G6: the price of {symbol} is {quote.price}, {name} {price}")
+        return None
 
-    def _sector_room(self, symbol: str, values: Mapping[str, Decimal], equity: Decimal) -> Decimal:
-        """Currency that the symbol's sector may still take; all of the equity for a symbol without one."""
-        sectors = self.limits.sectors
-        if symbol not in sectors:
-            return equity
-        held = sum((value for name, value in values.items() if sectors.get(name) == sectors[symbol]), ZERO)
-        return to_decimal(self.limits.sector_cap) * equity - held
+    def _no_new_risk(self, unit: UnitOfWork, order: PlannedOrder, now: datetime, skew: timedelta) -> str:
+        """G12, G14, G15: why nothing may be bought now; empty when it may."""
+        if skew.total_seconds() > self.orders.skew_seconds:
+            return f"G14: the broker's clock differs from ours by {skew.total_seconds():.0f} s"
+        if self.folder is not None:
+            free = shutil.disk_usage(self.folder).free // MEGABYTE
+            if free < self.orders.free_disk_mb:
+                return f"G15: {free} MB left where the ledger lies, {self.orders.free_disk_mb} MB needed"
+        if self.orders.day_trades is not None:
+            session = self.calendar.session_of(now)
+            first = self.calendar.opens(self.calendar.back(session, DAY_TRADE_SESSIONS - 1))
+            sides: dict[tuple[str, object], Counter[Side]] = {}
+            for fill in unit.book.fills(first):
+                sides.setdefault((fill.symbol, self.calendar.session_of(fill.at)), Counter())[fill.side] += 1
+            trades = sum(min(1, count[Side.BUY], count[Side.SELL]) for count in sides.values())
+            if trades >= self.orders.day_trades:
+                return f"G12: {trades} day trades in {DAY_TRADE_SESSIONS} sessions"
+        return ""
+
+    def _sized(
+        self,
+        unit: UnitOfWork,
+        order: PlannedOrder,
+        now: datetime,
+        prices: Prices,
+        live: Sequence[OrderIntent],
+        pace: Pace,
+    ) -> Passed | Denied | Waits:
+        """G8, G9, G11: the part of a buy that fits."""
+        ceilings = [row.ceiling for row in unit.control.overrides(now) if row.symbol == order.symbol]
+        instrument, book = self.instruments[order.symbol], WorstCase.of(unit, live, prices)
+        quantity = room(
+            order,
+            book,
+            prices,
+            instrument,
+            self.limits,
+            self.costs,
+            ceiling=min((c for c in ceilings if c is not None), default=1.0),
+            participation_cap=self.orders.participation_cap,
+        )
+        price, left = prices.of(order.symbol), pace.left(book.equity, now)
+        if left is not None and quantity * price > left:
+            if pace.bought(now):
+                return Waits(f"G9: {pace.bought(now):.2f} bought within a minute")
+            quantity = instrument.round_quantity(left / price)
+        if quantity <= 0:
+            return Denied(f"G8/G11: no room for {order.symbol} under its caps, the cash buffer or a person's ceiling")
+        sigma = prices.sigma(order.symbol)
+        return Passed(quantity, -expected_cash(self.costs, instrument, Side.BUY, quantity, price, sigma))
+
+
+def _overruled(overrides: Sequence[Override], decision: Decision, symbol: str, side: Side) -> str:
+    """Why people's overrides do not allow such an order; empty when they do."""
+    for row in (row for row in overrides if row.symbol in (symbol, "")):
+        told = f"G8: override {row.kind} of {row.by} until {row.expires_at.isoformat()}: {row.reason}"
+        forbidden = row.kind is OverrideKind.NO_TRADE or (row.kind is OverrideKind.REDUCE_ONLY and side is Side.BUY)
+        if forbidden:
+            return told
+        if row.at > decision.as_of and row.kind in OVERRULED_BY[side]:
+            return f"{told}; decision {decision.id[:12]} is older"
+    return ""
+
+
+def _underway(unit: UnitOfWork, live: Sequence[OrderIntent], now: datetime) -> list[OrderIntent]:
+    """What was sent within the last hour, and what is about to be."""
+    return [*unit.orders.sent_since(now - HOUR), *(i for i in live if i.sent_at is None)]
 
 
 def _claimed(intent: OrderIntent) -> Decimal:
     """Units of the decided quantity that an intent has used up or may still use up."""
-    if intent.state in (OrderState.DENIED, OrderState.EXPIRED_UNSENT, OrderState.NEVER_ARRIVED, OrderState.REJECTED):
-        return intent.filled_quantity
-    if intent.state in (OrderState.CANCELED, OrderState.EXPIRED):
-        return intent.filled_quantity
-    return intent.quantity
+    ended = (
+        OrderState.DENIED,
+        OrderState.EXPIRED_UNSENT,
+        OrderState.NEVER_ARRIVED,
+        OrderState.REJECTED,
+        OrderState.CANCELED,
+        OrderState.EXPIRED,
+    )
+    return intent.filled_quantity if intent.state in ended else intent.quantity

@@ -4,23 +4,23 @@ For every order of a plan, sells before buys:
 
     tx { gates; INTENT } -> tx { SENDING } -> wire -> tx { WORKING | REJECTED | UNKNOWN } -> tx { fills; FILLED }
 
-A crash between any two steps is resolved from the ledger and the broker alone: an INTENT was never sent, a SENDING
-may have been, and the broker is asked. Where the broker refuses a second copy of a known id, an order that it does
-not find is sent again under the same id while its decision is valid; otherwise it stays UNKNOWN, its symbol blocked,
-until five answers over two minutes have not found it. What is left of an order that ended early is tried again under
-a new attempt. Buys start when every sell of their decision has ended, since a cash account may not spend proceeds
-before they exist.
+A crash between any two steps is resolved from the ledger and the broker alone: an INTENT was never sent and passes
+the gates again, a SENDING may have been, and the broker is asked. Where the broker refuses a second copy of a known
+id, an order that it does not find is sent again under the same id if it passes the gates; otherwise it stays UNKNOWN,
+its symbol blocked, until five answers over two minutes have not found it. What is left of an order that ended early is
+tried again under a new attempt. An order for which the moment is not right waits. Buys start when every sell of their
+decision has ended, since a cash account may not spend proceeds before they exist.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from decimal import Decimal
 
 from ordinis.domain.decisions import Decision
+from ordinis.domain.limits import TradingState
 from ordinis.domain.orders import (
     LIVE,
     Known,
@@ -34,10 +34,12 @@ from ordinis.domain.orders import (
     client_order_id,
 )
 from ordinis.domain.portfolio import ZERO
-from ordinis.execution.gates import Denied
+from ordinis.execution.gates import Denied, Passed, Waits
 from ordinis.execution.killpoints import KillPoint
 from ordinis.execution.observing import IN_DOUBT, RETRIED
+from ordinis.execution.prices import Prices
 from ordinis.execution.wire import Wire, local_event
+from ordinis.governance.breakers import PACE, lower
 from ordinis.ports import OrderEvent, UnitOfWork
 
 logger = logging.getLogger(__name__)
@@ -52,41 +54,58 @@ LARGEST_SKEW = timedelta(seconds=30)
 class OrderEngine(Wire):
     """Decides what is to be sent, asked or ended next."""
 
-    def execute(self, decision: Decision, prices: Mapping[str, Decimal], volatility: Mapping[str, float]) -> bool:
+    def execute(self, decision: Decision, prices: Prices, *, last: bool = False) -> bool:
         """Carry out the plan of `decision` as far as it goes now; True when nothing of it is left to do.
 
-        Calling it again, after a crash or for a plan that waits for its sells, goes on where it stopped.
+        Calling it again, after a crash or for a plan that waits, goes on where it stopped.
+
+        Args:
+            prices: quotes of this moment, of every symbol of the plan that has one.
+            last: what would wait is denied: there will be no other call.
         """
         for leg in (leg for leg in LEGS if any(planned.leg == leg for planned in decision.orders)):
+            held_up = {}
             for order in (planned for planned in decision.orders if planned.leg == leg):
-                intent = self._intent(decision, order, prices, volatility.get(order.symbol, float("nan")))
-                if intent is not None and intent.state is OrderState.INTENT:
+                intent = self._intent(decision, order, prices, last=last)
+                if isinstance(intent, Waits):
+                    held_up[order.symbol] = intent.reason
+                elif intent.state is OrderState.INTENT:
                     self._send(intent, decision)
-            self.follow_up()
-            waiting = self._unfinished(decision, leg)
+            self.follow_up(prices)
+            waiting = sorted({*held_up, *self._unfinished(decision, leg)})
             if waiting:
-                logger.warning("orders wait leg=%s symbols=%s decision=%s", leg, ",".join(waiting), decision.id[:12])
+                why = "; ".join(sorted(set(held_up.values())))
+                logger.info("orders wait leg=%s symbols=%s %s", leg, ",".join(waiting), why)
                 return False
         return True
 
     def finish(self) -> None:
-        """Send what a restart left unsent, and follow up the rest."""
+        """End what a restart found unsent and may not be sent any more, and follow up the rest."""
+        now = self.clock.now()
         with self.ledger.begin(write=False) as unit:
             unsent = [i for i in unit.orders.live() if i.state is OrderState.INTENT]
         for intent in unsent:
-            self._send(intent, self._decision(intent))
+            decision = self._decision(intent)
+            with self.ledger.begin() as unit:
+                reason = self.gates.still_valid(unit, decision, intent.symbol, intent.side, now)
+                if reason:
+                    self._expire(unit, intent, reason)
+                    unit.commit()
         self.follow_up()
 
-    def follow_up(self) -> int:
+    def follow_up(self, prices: Prices | None = None) -> int:
         """Ask the broker about every order that it has or may have, book what was executed, end what may not live.
 
         Returns how many executions were new.
+
+        Args:
+            prices: quotes of this moment; without them no order is sent again.
         """
         live = self._sent()
         if not live:
             return 0
         for intent in live:
-            self._ask(intent)
+            self._ask(intent, prices)
         first = min(i.sent_at for i in live if i.sent_at is not None)
         answer = self.broker.fills(first - LARGEST_SKEW)
         if isinstance(answer, Known):
@@ -112,42 +131,70 @@ class OrderEngine(Wire):
             newest = {i.symbol: i for i in sorted(unit.orders.of(decision.id), key=lambda i: i.attempt) if i.leg == leg}
             return [s for s, i in newest.items() if i.state in LIVE or self._tried_again(unit, decision, i, now)]
 
-    def _intent(
-        self, decision: Decision, order: PlannedOrder, prices: Mapping[str, Decimal], volatility: float
-    ) -> OrderIntent | None:
+    def _intent(self, decision: Decision, order: PlannedOrder, prices: Prices, *, last: bool) -> OrderIntent | Waits:
         """The newest attempt at `order`: found in the ledger, or passed through the gates and committed now."""
         now = self.clock.now()
         with self.ledger.begin() as unit:
             tried = [i for i in unit.orders.of(decision.id) if (i.symbol, i.leg) == (order.symbol, order.leg)]
-            last = max(tried, key=lambda intent: intent.attempt, default=None)
-            if last is not None and not self._tried_again(unit, decision, last, now):
-                return last
-            quantity, attempt = (order.quantity, 1) if last is None else (last.remaining, last.attempt + 1)
-            intent = self._admitted(unit, decision, order, quantity, attempt, prices, volatility)
+            newest = max(tried, key=lambda intent: intent.attempt, default=None)
+            if newest is not None and newest.state is OrderState.INTENT:
+                return self._passed_again(unit, decision, newest, prices, last=last)
+            if newest is not None and not self._tried_again(unit, decision, newest, now):
+                return newest
+            quantity, attempt = (order.quantity, 1) if newest is None else (newest.remaining, newest.attempt + 1)
+            asked = replace(order, quantity=quantity)
+            verdict = self.gates.admit(unit, decision, asked, now, prices, self.health.skew)
+            if isinstance(verdict, Waits) and not last:
+                return verdict
+            intent = self._written(unit, decision, asked, attempt, verdict)
             unit.commit()
         self.kill_point(KillPoint.INTENT)
         return intent
+
+    def _passed_again(
+        self, unit: UnitOfWork, decision: Decision, intent: OrderIntent, prices: Prices, *, last: bool
+    ) -> OrderIntent | Waits:
+        """An intent that a restart found unsent, as it is if it passes the gates as a whole, or ended."""
+        verdict = self._judged(unit, decision, intent, prices)
+        if isinstance(verdict, Waits) and not last:
+            return verdict
+        if isinstance(verdict, Passed) and verdict.quantity == intent.quantity:
+            return intent
+        reason = f"only {verdict.quantity} fits now" if isinstance(verdict, Passed) else verdict.reason
+        ended = self._expire(unit, intent, reason)
+        unit.commit()
+        return ended
+
+    def _judged(
+        self, unit: UnitOfWork, decision: Decision, intent: OrderIntent, prices: Prices
+    ) -> Passed | Denied | Waits:
+        """The gates' verdict on an intent that is in the ledger already."""
+        asked = PlannedOrder(intent.symbol, intent.leg, intent.side, intent.quantity, intent.reference_price)
+        now, own = self.clock.now(), intent.client_order_id
+        return self.gates.admit(unit, decision, asked, now, prices, self.health.skew, own)
+
+    def _expire(self, unit: UnitOfWork, intent: OrderIntent, reason: str) -> OrderIntent:
+        coid, now = intent.client_order_id, self.clock.now()
+        logger.warning("order not sent symbol=%s reason=%s", intent.symbol, reason)
+        return unit.orders.move(coid, OrderState.EXPIRED_UNSENT, local_event(coid, "EXPIRED_UNSENT", now, reason))
 
     def _tried_again(self, unit: UnitOfWork, decision: Decision, last: OrderIntent, now: datetime) -> bool:
         """True when `last` ended early and what is left of it may be sent as another attempt."""
         ended_early = last.state in RETRIED and last.remaining > 0 and last.attempt < ATTEMPTS
         return ended_early and not self.gates.still_valid(unit, decision, last.symbol, last.side, now)
 
-    def _admitted(
+    def _written(
         self,
         unit: UnitOfWork,
         decision: Decision,
         order: PlannedOrder,
-        quantity: Decimal,
         attempt: int,
-        prices: Mapping[str, Decimal],
-        volatility: float,
-    ) -> OrderIntent | None:
-        now = self.clock.now()
-        asked = PlannedOrder(order.symbol, order.leg, order.side, quantity, order.reference_price)
-        verdict = self.gates.admit(unit, decision, asked, now, prices, volatility)
-        denied = verdict.reason if isinstance(verdict, Denied) else ""
+        verdict: Passed | Denied | Waits,
+    ) -> OrderIntent:
+        """The intent as the gates left it, stored: to be sent, or denied with the reason."""
         coid = client_order_id(decision.account, decision.id, order.symbol, order.leg, attempt)
+        passed = verdict if isinstance(verdict, Passed) else Passed(order.quantity, ZERO)
+        denied = "" if isinstance(verdict, Passed) else verdict.reason
         intent = OrderIntent(
             client_order_id=coid,
             decision_id=decision.id,
@@ -156,18 +203,21 @@ class OrderEngine(Wire):
             leg=order.leg,
             attempt=attempt,
             side=order.side,
-            quantity=quantity if isinstance(verdict, Denied) else verdict.quantity,
+            quantity=passed.quantity,
             type=OrderType.MARKET,
             limit_price=None,
             tif=TimeInForce.DAY,
-            state=OrderState.INTENT,
+            state=OrderState.DENIED if denied else OrderState.INTENT,
             reference_price=order.reference_price,
-            reserved_notional=ZERO if isinstance(verdict, Denied) else verdict.reserved,
+            reserved_notional=passed.reserved,
         )
+        now = self.clock.now()
         unit.orders.add(intent, at=now, fence=self.fence, reason=denied)
         if denied:
             logger.warning("order denied symbol=%s reason=%s", order.symbol, denied)
-        return unit.orders.get(coid)
+        if isinstance(verdict, Denied) and verdict.halts:
+            lower(unit, TradingState.HALTED, verdict.reason, by=PACE, at=now)
+        return intent
 
     def _send(self, intent: OrderIntent, decision: Decision) -> None:
         """Commit SENDING, write to the wire, commit what the broker said."""
@@ -192,27 +242,28 @@ class OrderEngine(Wire):
         with self.ledger.begin(write=False) as unit:
             return [i for i in unit.orders.live() if i.sent_at is not None]
 
-    def _ask(self, intent: OrderIntent) -> None:
+    def _ask(self, intent: OrderIntent, prices: Prices | None) -> None:
         answer = self.broker.order(intent.client_order_id)
         if not isinstance(answer, Known):
             logger.warning("order not known symbol=%s: %s", intent.symbol, getattr(answer, "reason", "an old answer"))
         elif answer.value is not None:
             self.hear(answer.value)
         elif intent.state in IN_DOUBT:
-            self._not_found(intent)
+            self._not_found(intent, prices)
 
-    def _not_found(self, intent: OrderIntent) -> None:
+    def _not_found(self, intent: OrderIntent, prices: Prices | None) -> None:
         """The broker answered, and does not have the order: sent again where that is harmless, else quarantined."""
         coid, now = intent.client_order_id, self.clock.now()
         self.quarantine.not_found(coid, now)
         decision = self._decision(intent)
         with self.ledger.begin() as unit:
-            reason = self.gates.still_valid(unit, decision, intent.symbol, intent.side, now)
+            verdict = None if prices is None else self._judged(unit, decision, intent, prices)
+            passed = isinstance(verdict, Passed) and verdict.quantity == intent.quantity
             if intent.state is OrderState.SENDING:
                 unit.orders.move(coid, OrderState.UNKNOWN, local_event(coid, "UNKNOWN", now, "sent before a restart"))
                 unit.commit()
         harmless = coid not in self.quarantine.refused and self.broker.capabilities().dedupes_client_ids
-        if not reason and not self._flagged() and harmless:
+        if passed and not self._flagged() and harmless:
             logger.warning("order not found symbol=%s id=%s: sending again", intent.symbol, coid)
             self._write(intent)
         elif self.quarantine.passed(coid) and self._nowhere(intent):

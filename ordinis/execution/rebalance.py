@@ -51,6 +51,7 @@ class Planner:
         previous_session: date,
         volatility: Mapping[str, float],
         demanded: Collection[str] = (),
+        wished: Collection[str] = (),
     ) -> tuple[PlannedOrder, ...]:
         """Sells first, then buys, each in the order of symbols.
 
@@ -59,6 +60,7 @@ class Planner:
             session: the session to trade in; `previous_session` the one before, for the calendar trigger.
             volatility: of a session's return by symbol, for the cost estimate.
             demanded: symbols whose sale nothing may hold up.
+            wished: symbols that a person wants at their target: neither band nor cool-down holds them up.
         """
         due = self.due(portfolio, session, previous_session)
         deltas = self._deltas(targets, portfolio)
@@ -67,7 +69,7 @@ class Planner:
             for symbol, units in deltas.items()
             if (units < 0 and symbol in demanded)
             or (
-                (due or self._tidies(symbol, units, targets, portfolio, session))
+                (due or symbol in wished or self._tidies(symbol, units, targets, portfolio, session))
                 and self._worth(symbol, units, portfolio)
             )
         }

@@ -3,12 +3,14 @@
 The broker's truth has three values: known, unknown, stale. A query that failed is never an empty answer, so a
 reconciliation with one such query fails as a whole and nothing is traded. What the broker knows and the ledger does
 not (a fill after a crash, a deposit, a split) is booked. A difference that remains stops trading; one that remains
-for two minutes locks its symbol until a person has looked, since a broker may report an execution that late.
+for two minutes locks its symbol until a person has looked, since a broker may report an execution that late. Several
+locks, a large difference, one in the cash balance or a clock that is far off halt the whole account.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,15 +21,17 @@ from ordinis.domain.limits import TradingState
 from ordinis.domain.orders import LIVE, BrokerOrder, Fill, Known, OrderState, QueryOutcome
 from ordinis.domain.portfolio import ZERO
 from ordinis.errors import BrokerUnavailable, NotReconciled
-from ordinis.execution.intents import LARGEST_SKEW, OrderEngine
+from ordinis.execution.intents import OrderEngine
 from ordinis.execution.killpoints import KillPoint
 from ordinis.execution.observing import QUARANTINE
 from ordinis.execution.wire import ENGINE
+from ordinis.governance.breakers import CLOCK, RECONCILIATION, lower
 from ordinis.ports import ControlRow, UnitOfWork
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 OVERLAP = timedelta(days=1)
+NOTED_SKEW = timedelta(seconds=2)
 EPOCH = datetime(1990, 1, 1, tzinfo=UTC)
 CASH_TOLERANCE = Decimal("0.01")
 CASH = ""
@@ -47,7 +51,7 @@ def reconcile(engine: OrderEngine, *, finish: bool = False, locked_too: bool = F
     """Bring the ledger up to the broker's book; nothing is sent before the two agree.
 
     Args:
-        finish: once they agree, send what a crash left unsent. The trading process alone may ask for it.
+        finish: once they agree, follow up what a crash left behind. The trading process alone may ask for it.
         locked_too: a difference counts although its symbol is locked: before a lock is lifted.
 
     Raises:
@@ -58,12 +62,11 @@ def reconcile(engine: OrderEngine, *, finish: bool = False, locked_too: bool = F
     account = known(broker.account(), "account")
     if account.account != ledger.account:
         raise NotReconciled([f"the broker's account is {account.account}, the ledger's is {ledger.account}"])
-    skew = abs(known(broker.now(), "clock") - clock.now())
-    if skew > LARGEST_SKEW:
-        raise NotReconciled([f"the clocks differ by {skew.total_seconds():.0f} s"])
+    _compare_clocks(engine)
     with ledger.begin(write=False) as unit:
-        watermark, live = unit.book.watermark(), unit.orders.live()
-    since = EPOCH if watermark is None else watermark - OVERLAP
+        watermark, live, locks = unit.book.watermark(), unit.orders.live(), unit.control.locks()
+    # What would explain a lock may be as old as the lock.
+    since = EPOCH if watermark is None else min([watermark, *(row.at for row in locks)]) - OVERLAP
     started = clock.now()
     moved = _book_movements(engine, since)
     # Orders first: a fill then finds its order acknowledged, with the broker's own id.
@@ -74,20 +77,34 @@ def reconcile(engine: OrderEngine, *, finish: bool = False, locked_too: bool = F
     positions, cash = known(broker.positions(), "positions"), known(broker.account(), "account").cash
     with ledger.begin() as unit:
         differences = _differences(unit, positions, cash, odd)
-        if not differences:
+        stay = _lock_what_remains(engine, unit, differences)
+        locked = {row.symbol for row in unit.control.locks()}
+        if differences.keys() <= locked:
             unit.book.set_watermark(started)
-        locked = _lock_what_remains(engine, unit, differences)
-        if locked or not differences:
-            unit.commit()
-        explained = set() if locked_too else {row.symbol for row in unit.control.locks()}
-    if differences.keys() - explained:
-        raise NotReconciled([text for symbol, text in differences.items() if symbol not in explained])
+        unit.commit()
+    if stay:
+        _halt_if_too_much(engine, differences, stay, positions)
+    if differences.keys() - (set() if locked_too else locked):
+        raise NotReconciled([text for symbol, text in differences.items() if locked_too or symbol not in locked])
     engine.kill_point(KillPoint.RECONCILED)
     if finish and live:
         engine.finish()
     if fills or live:
         logger.warning("reconciled fills=%d movements=%d resolved=%d", fills, moved, len(live))
     return Reconciliation(fills, moved, len(live))
+
+
+def _compare_clocks(engine: OrderEngine) -> None:
+    now = engine.clock.now()
+    skew = engine.health.skew = abs(known(engine.broker.now(), "clock") - now)
+    if skew > NOTED_SKEW:
+        logger.warning("the broker's clock differs by %.1f s", skew.total_seconds())
+    if skew.total_seconds() > engine.breakers.skew_seconds:
+        reason = f"the clocks differ by {skew.total_seconds():.0f} s"
+        with engine.ledger.begin() as unit:
+            if lower(unit, TradingState.HALTED, f"{reason}: set this machine's clock", by=CLOCK, at=now):
+                unit.commit()
+        raise NotReconciled([reason])
 
 
 def known(outcome: QueryOutcome[T], query: str) -> T:
@@ -154,19 +171,50 @@ def _differences(
     return differences
 
 
-def _lock_what_remains(engine: OrderEngine, unit: UnitOfWork, differences: Mapping[str, str]) -> bool:
-    """Remember since when each difference has been there; lock a symbol whose difference will not go away."""
+def _lock_what_remains(engine: OrderEngine, unit: UnitOfWork, differences: Mapping[str, str]) -> list[str]:
+    """Remember since when each difference has been there; lock the symbols of those that will not go away."""
     now, doubts = engine.clock.now(), engine.doubts
     for symbol in doubts.keys() - differences.keys():
         del doubts[symbol]
     busy = {intent.symbol for intent in unit.orders.live()}
     locked = {row.symbol for row in unit.control.locks()}
-    wrote = False
-    for symbol, text in differences.items():
-        since = doubts.setdefault(symbol, now)
-        if symbol == CASH or symbol in busy or symbol in locked or now - since < QUARANTINE:
-            continue
-        unit.control.set(ControlRow(TradingState.HALTED, text, ENGINE, now, symbol))
-        logger.error("symbol locked %s", text)
-        wrote = True
-    return wrote
+    stay = [s for s in differences if s not in busy and now - doubts.setdefault(s, now) >= QUARANTINE]
+    for symbol in (symbol for symbol in stay if symbol != CASH and symbol not in locked):
+        unit.control.set(ControlRow(TradingState.HALTED, differences[symbol], ENGINE, now, symbol))
+        logger.error("symbol locked %s", differences[symbol])
+    return stay
+
+
+def _halt_if_too_much(
+    engine: OrderEngine, differences: Mapping[str, str], stay: Sequence[str], positions: Mapping[str, Decimal]
+) -> None:
+    """Halt the account when what nobody can explain is in the cash, in several symbols, or worth too much."""
+    limits = engine.breakers
+    with engine.ledger.begin(write=False) as unit:
+        locks, held, cash = unit.control.locks(), unit.book.holdings(), unit.book.cash()
+    gaps = {s: abs(held.get(s, ZERO) - positions.get(s, ZERO)) for s in stay if s != CASH}
+    reason = ""
+    if CASH in stay:
+        reason = differences[CASH]
+    elif limits.locks is not None and len(locks) >= limits.locks:
+        reason = f"{len(locks)} symbols are locked: {', '.join(row.symbol for row in locks)}"
+    elif limits.unexplained is not None:
+        share = _share(engine, gaps, held, cash)
+        if not share <= limits.unexplained:
+            told = "; ".join(differences[symbol] for symbol in stay)
+            reason = f"{share:.2%} of equity is unexplained, the limit is {limits.unexplained:.2%}: {told}"
+    if reason:
+        with engine.ledger.begin() as unit:
+            if lower(unit, TradingState.HALTED, reason, by=RECONCILIATION, at=engine.clock.now()):
+                unit.commit()
+
+
+def _share(engine: OrderEngine, gaps: Mapping[str, Decimal], held: Mapping[str, Decimal], cash: Decimal) -> float:
+    """Value of unexplained units as a fraction of equity; infinite where it cannot be told."""
+    quotes = engine.broker.quotes(sorted({*held, *gaps}))
+    if not isinstance(quotes, Known) or not {*held, *gaps} <= quotes.value.keys():
+        return math.inf
+    price = {symbol: quote.price for symbol, quote in quotes.value.items()}
+    equity = cash + sum((units * price[symbol] for symbol, units in held.items()), ZERO)
+    value = sum((units * price[symbol] for symbol, units in gaps.items()), ZERO)
+    return float(value / equity) if equity > 0 else math.inf

@@ -18,12 +18,14 @@ from typing import Any
 from ordinis.clock import ReplayClock
 from ordinis.domain.canonical import canonical, parse_instant, plain
 from ordinis.domain.decisions import Decision, Source
+from ordinis.domain.limits import TradingState
 from ordinis.domain.market import SessionClosed
+from ordinis.domain.overrides import Override, OverrideKind
 from ordinis.domain.portfolio import PortfolioSnapshot
 from ordinis.errors import NotFound, ReplayDiffers
 from ordinis.execution.actor import Actor
 from ordinis.execution.canonical import canonical_ledger
-from ordinis.execution.decide import Desk, Draft
+from ordinis.execution.decide import Controls, Desk, Draft
 from ordinis.features.view import market_view
 from ordinis.ports import Allocator, Ledger, MarketView, PriceHistory
 
@@ -41,6 +43,8 @@ class Question:
     allocator: str
     version: str
     portfolio: PortfolioSnapshot
+    controls: Controls
+    """What people and breakers had said."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ def question(inputs: str) -> Question:
         allocator=body["allocator"]["name"],
         version=body["allocator"]["version"],
         portfolio=_portfolio(body["portfolio"]),
+        controls=Controls(TradingState(body["state"]), tuple(_override(row) for row in body["overrides"])),
     )
 
 
@@ -86,7 +91,7 @@ def recompute(
         mine, theirs = f"{answer.allocator} {answer.version}", f"{asked.allocator} {asked.version}"
         raise ReplayDiffers(stored.id, [f"it was made by {theirs}, this is {mine}"])
     note = stored.reason.split("; ")[0] if stored.source is Source.BASELINE else ""
-    draft = desk.decide(view, asked.portfolio, answer, stored.source, note)
+    draft = desk.decide(view, asked.portfolio, answer, stored.source, note, asked.controls)
     differences = _differences(plain(draft.decision), plain(stored))
     if draft.inputs != inputs:
         differences += _differences(json.loads(draft.inputs), json.loads(inputs))
@@ -138,7 +143,7 @@ def replay_ledger(
             decision, inputs = asked[session]
             clock.advance(decision.as_of)
             again = recompute(decision, inputs, fresh.desk, allocators, history)
-            fresh.carry_out(again.draft, again.question.portfolio)
+            fresh.carry_out(again.draft, again.view, again.question.portfolio)
             on_decision(decision)
         if session in valued:
             event = closes(session)
@@ -161,6 +166,12 @@ def _portfolio(body: Mapping[str, Any]) -> PortfolioSnapshot:
         previous_equity=Decimal(body["previous_equity"]),
         last_traded={symbol: date.fromisoformat(day) for symbol, day in body["last_traded"].items()},
     )
+
+
+def _override(body: Mapping[str, Any]) -> Override:
+    at, expires_at = parse_instant(body["at"]), parse_instant(body["expires_at"])
+    kind = OverrideKind(body["kind"])
+    return Override(body["symbol"], kind, body["value"], body["by"], body["reason"], at, expires_at)
 
 
 def _differences(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ordinis.domain.decisions import Decision
-from ordinis.domain.limits import TradingState
+from ordinis.domain.limits import Breakers, TradingState
 from ordinis.domain.orders import (
     Accepted,
     BrokerOrder,
@@ -27,11 +27,20 @@ from ordinis.errors import NotFound
 from ordinis.execution.gates import Gates
 from ordinis.execution.killpoints import KillHook, KillPoint, survive
 from ordinis.execution.observing import Quarantine, executed, told
+from ordinis.governance.breakers import judge_rejects
 from ordinis.ports import Broker, Clock, ControlRow, Ledger, OrderEvent, UnitOfWork
 
 logger = logging.getLogger(__name__)
 ENGINE = "engine"
 """Who locks a symbol or cancels an order when no person does."""
+
+
+@dataclass
+class Health:
+    """What the engine has seen of its surroundings since it started."""
+
+    skew: timedelta = timedelta(0)
+    """The broker's clock against ours, either way, at the last comparison."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +49,13 @@ class Wire:
     broker: Broker
     clock: Clock
     gates: Gates
+    breakers: Breakers = field(default_factory=Breakers)
     fence: int = 1
     kill_point: KillHook = survive
     quarantine: Quarantine = field(default_factory=Quarantine)
     doubts: dict[str, datetime] = field(default_factory=dict)
     """Since when ledger and broker differ without a break, by symbol; the empty one is cash."""
+    health: Health = field(default_factory=Health)
 
     def book(self, fills: Sequence[Fill], *, source: str) -> int:
         """Book executions that are new, and move their orders; one transaction for all."""
@@ -107,6 +118,8 @@ class Wire:
             if known is None or known.state is not OrderState.SENDING:
                 return
             unit.orders.move(coid, state, local_event(coid, state.value, now, outcome.reason))
+            if state is OrderState.REJECTED:
+                judge_rejects(unit, self.breakers, now)
             unit.commit()
         self.kill_point(KillPoint.ACKNOWLEDGED)
         logger.warning("order %s symbol=%s reason=%s", state.lower(), intent.symbol, outcome.reason)

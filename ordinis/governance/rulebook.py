@@ -17,14 +17,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ordinis.domain.canonical import sha256
 from ordinis.domain.decisions import Review, Verdict
-from ordinis.domain.limits import Limits, TradingRules
+from ordinis.domain.limits import Breakers, Limits, OrderLimits, TradingRules
 from ordinis.domain.portfolio import PortfolioSnapshot
 from ordinis.errors import ConfigurationError
-from ordinis.governance.rules import DailyLoss, DrawdownCurve, GrossCap, MarketHours, PositionCap, SectorCap
+from ordinis.governance.rules import DailyLoss, DrawdownCurve, GrossCap, MarketHours, PositionCap, ReduceOnly, SectorCap
 from ordinis.ports import Rule, RuleContext
 
 SHIPPED = Path(__file__).with_name("rulebook.yaml")
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=1)]
 
 
 class _Section(BaseModel):
@@ -43,6 +44,26 @@ class _Breakers(_Section):
     daily_loss: Fraction | None
     drawdown_start: Fraction | None
     drawdown_stop: Fraction | None
+    rejects_per_minute: Count | None
+    failed_reconciliations: Count | None
+    locks: Count | None
+    unexplained: Fraction | None
+    skew_seconds: Annotated[float, Field(gt=0)]
+
+
+class _Orders(_Section):
+    price_age_seconds: Annotated[float, Field(gt=0)]
+    spread_cap: Fraction | None
+    buy_collar: Fraction | None
+    sell_collar: Fraction | None
+    orders_per_minute: Count | None
+    bought_per_minute: Annotated[float, Field(gt=0, le=1)] | None
+    repeats_per_hour: Count | None
+    participation_cap: Annotated[float, Field(gt=0, le=1)] | None
+    day_trades: Count | None
+    reconciled_within_seconds: Annotated[float, Field(gt=0)]
+    skew_seconds: Annotated[float, Field(gt=0)]
+    free_disk_mb: Annotated[int, Field(ge=0)]
 
 
 class _Trading(_Section):
@@ -58,6 +79,7 @@ class _Trading(_Section):
 class _Profile(_Section):
     limits: _Limits
     breakers: _Breakers
+    orders: _Orders
     trading: _Trading
 
 
@@ -75,6 +97,8 @@ class Rulebook:
     profile: str
     limits: Limits
     trading: TradingRules
+    orders: OrderLimits
+    breakers: Breakers
     rules: tuple[Rule, ...]
     in_force: tuple[LimitInForce, ...]
     sha: str
@@ -129,10 +153,18 @@ def load_rulebook(profile: str, sectors: Mapping[str, str], path: Path | None = 
         profile=profile,
         limits=limits,
         trading=TradingRules(**values["trading"]),
+        orders=OrderLimits(**values["orders"]),
+        breakers=_breakers(read.breakers),
         rules=_rules(read, limits),
         in_force=in_force,
         sha=sha256({"values": values, "sectors": dict(sectors)}),
     )
+
+
+def _breakers(read: _Breakers) -> Breakers:
+    """The drawdown at which nothing may be held any more is the one past which a person must resume."""
+    same = read.model_dump(exclude={"drawdown_start", "drawdown_stop"})
+    return Breakers(drawdown=read.drawdown_stop, **same)
 
 
 def _rules(read: _Profile, limits: Limits) -> tuple[Rule, ...]:
@@ -149,5 +181,5 @@ def _rules(read: _Profile, limits: Limits) -> tuple[Rule, ...]:
         rules.append(curve)
     if breakers.daily_loss is not None:
         rules.append(DailyLoss(breakers.daily_loss))
-    rules.append(MarketHours())
+    rules += [ReduceOnly(), MarketHours()]
     return tuple(rules)

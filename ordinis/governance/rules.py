@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ordinis.domain.decisions import Verdict
+from ordinis.domain.limits import TradingState
 from ordinis.domain.portfolio import PortfolioSnapshot
 from ordinis.ports import RuleContext
 
@@ -112,6 +113,20 @@ class DailyLoss:
         held = portfolio.weights
         allowed = {symbol: min(weight, held.get(symbol, 0.0)) for symbol, weight in weights.items()}
         return allowed, Verdict(self.name, self.limit, loss, False, f"down {loss:.2%} today: nothing is added")
+
+
+@dataclass(frozen=True)
+class ReduceOnly:
+    """While trading is REDUCING nothing may be added."""
+
+    name: str = "trading state"
+
+    def review(self, weights: Weights, portfolio: PortfolioSnapshot, context: RuleContext) -> tuple[Weights, Verdict]:
+        if context.state is TradingState.ACTIVE:
+            return weights, Verdict(self.name, 1.0, 1.0, True)
+        held = portfolio.weights
+        allowed = {symbol: min(weight, held.get(symbol, 0.0)) for symbol, weight in weights.items()}
+        return allowed, Verdict(self.name, 1.0, 0.0, False, f"trading is {context.state}: nothing is added")
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,18 @@
-"""The trading state as it is kept, of the account and of each symbol: a chain of rows of which the last counts."""
+"""What people and breakers said, as it is kept: trading states and overrides, chains of which the last row counts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import Connection, RowMapping, bindparam, func, select
 
+from ordinis.domain.canonical import to_decimal
 from ordinis.domain.limits import TradingState
+from ordinis.domain.overrides import Override, OverrideKind
 from ordinis.persistence import chain
 from ordinis.persistence.reading import read
-from ordinis.persistence.tables import control
+from ordinis.persistence.tables import control, override
 from ordinis.ports import ControlRow
 
 OF_SCOPE = select(control).where(control.c.scope == bindparam("scope"))
@@ -18,6 +21,19 @@ IN_FORCE = OF_SCOPE.order_by(control.c.seq.desc()).limit(1)
 OF_SYMBOLS = func.substr(control.c.scope, 1, func.length(bindparam("prefix"))) == bindparam("prefix")
 NEWEST = select(func.max(control.c.seq)).where(OF_SYMBOLS)
 SYMBOLS = select(control).where(control.c.seq.in_(NEWEST.group_by(control.c.scope))).order_by(control.c.scope)
+
+SAME_WISH = func.max(override.c.seq)
+OVERRIDES = (
+    select(override)
+    .where(
+        override.c.seq.in_(
+            select(SAME_WISH)
+            .where(override.c.account == bindparam("account"))
+            .group_by(override.c.symbol, override.c.kind)
+        )
+    )
+    .order_by(override.c.symbol, override.c.kind)
+)
 
 
 class SqlControl:
@@ -55,9 +71,42 @@ class SqlControl:
     def history(self) -> Sequence[ControlRow]:
         return read(self._connection, HISTORY, self._control, scope=self._account)
 
+    def override(self, row: Override) -> None:
+        self._lock("pg_advisory_xact_lock")
+        chain.append(
+            self._connection,
+            override,
+            {
+                "account": self._account,
+                "symbol": row.symbol,
+                "kind": row.kind.value,
+                "value": None if row.value is None else to_decimal(row.value),
+                "by": row.by,
+                "reason": row.reason,
+                "at": row.at,
+                "expires_at": row.expires_at,
+            },
+        )
+
+    def overrides(self, at: datetime) -> Sequence[Override]:
+        newest = read(self._connection, OVERRIDES, _override, account=self._account)
+        return [row for row in newest if row.at <= at < row.expires_at]
+
     def _scope(self, symbol: str) -> str:
         return f"{self._account}/{symbol}"
 
     def _control(self, row: RowMapping) -> ControlRow:
         symbol = row["scope"].removeprefix(self._account).removeprefix("/")
         return ControlRow(TradingState(row["state"]), row["reason"], row["by"], row["at"], symbol)
+
+
+def _override(row: RowMapping) -> Override:
+    return Override(
+        symbol=row["symbol"],
+        kind=OverrideKind(row["kind"]),
+        value=None if row["value"] is None else float(row["value"]),
+        by=row["by"],
+        reason=row["reason"],
+        at=row["at"],
+        expires_at=row["expires_at"],
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
 from decimal import Decimal
 
 from sqlalchemy import Connection, RowMapping, bindparam, insert, select
@@ -20,7 +19,7 @@ from ordinis.persistence.tables import decision, decision_input, decision_part, 
 
 BY_ID = select(decision).where(decision.c.id == bindparam("id"))
 MINE = select(decision).where(decision.c.account == bindparam("account")).order_by(decision.c.seq)
-AT = MINE.where(decision.c.as_of == bindparam("as_of"))
+LATEST = select(decision).where(decision.c.account == bindparam("account")).order_by(decision.c.seq.desc()).limit(1)
 INPUTS = select(decision_input.c.payload).where(decision_input.c.sha == bindparam("sha"))
 VERDICTS = (
     select(risk_check).where(risk_check.c.decision_id == bindparam("decision_id")).order_by(risk_check.c.position)
@@ -92,8 +91,8 @@ class SqlDecisions:
     def get(self, decision_id: str) -> Decision | None:
         return _only(read(self._connection, BY_ID, _decision, id=decision_id))
 
-    def at(self, as_of: datetime) -> Decision | None:
-        return _only(read(self._connection, AT, _decision, account=self._account, as_of=as_of))
+    def latest(self) -> Decision | None:
+        return _only(read(self._connection, LATEST, _decision, account=self._account))
 
     def all(self) -> Sequence[Decision]:
         return read(self._connection, MINE, _decision, account=self._account)

@@ -32,6 +32,7 @@ BY_ID = MINE.where(order_intent.c.coid == bindparam("coid"))
 OF_DECISION = MINE.where(order_intent.c.decision_id == bindparam("decision_id"))
 # Written out, so that both databases see that the partial index of live orders answers it.
 STILL_LIVE = MINE.where(text(f"order_intent.state IN ({LIVE_STATES})"))
+SENT_SINCE = MINE.where(order_intent.c.sent_at > bindparam("sent_after"))
 LAST_PLACE = select(func.coalesce(func.max(order_intent.c.seq), 0))
 ADD = insert(order_intent)
 MOVE = (
@@ -136,6 +137,9 @@ class SqlOrders:
 
     def live(self) -> Sequence[OrderIntent]:
         return read(self._connection, STILL_LIVE, _intent, account=self._account)
+
+    def sent_since(self, at: datetime) -> Sequence[OrderIntent]:
+        return read(self._connection, SENT_SINCE, _intent, account=self._account, sent_after=at)
 
     def all(self) -> Sequence[OrderIntent]:
         return read(self._connection, MINE, _intent, account=self._account)

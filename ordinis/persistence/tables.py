@@ -133,6 +133,7 @@ Index(
     sqlite_where=text(f"state IN ({LIVE_STATES})"),
     postgresql_where=text(f"state IN ({LIVE_STATES})"),
 )
+Index("order_by_sending", order_intent.c.account, order_intent.c.sent_at)
 order_event = _chained(
     "order_event",
     Column("coid", String(48), nullable=False, index=True),
@@ -194,9 +195,11 @@ override = _chained(
     Column("kind", String, nullable=False),
     Column("value", Money),
     Column("by", String, nullable=False),
+    Column("reason", Text, nullable=False),
     Column("at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
 )
+Index("override_by_wish", override.c.account, override.c.symbol, override.c.kind, override.c.seq)
 outbox = Table(
     "outbox",
     metadata,

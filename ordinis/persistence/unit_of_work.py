@@ -91,6 +91,11 @@ class SqlLedger:
     def engine(self) -> Engine:
         return self._engine
 
+    @property
+    def folder(self) -> Path | None:
+        file = sqlite_file(self._engine)
+        return None if file is None else file.parent
+
     @contextmanager
     def begin(self, *, write: bool = True) -> Iterator[SqlUnitOfWork]:
         options: dict[str, object] = {"read_only": not write}

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Protocol
 
 from ordinis.domain.decisions import Decision, Verdict
@@ -17,6 +18,7 @@ from ordinis.domain.orders import (
     OrderIntent,
     OrderState,
 )
+from ordinis.domain.overrides import Override
 from ordinis.domain.portfolio import Movement, Valuation
 
 
@@ -46,8 +48,8 @@ class Decisions(Protocol):
 
     def get(self, decision_id: str) -> Decision | None: ...
 
-    def at(self, as_of: datetime) -> Decision | None:
-        """The decision made as of `as_of`, if there is one: at most one an instant."""
+    def latest(self) -> Decision | None:
+        """The decision that was committed last."""
 
     def all(self) -> Sequence[Decision]:
         """In the order in which they were committed."""
@@ -91,6 +93,9 @@ class Orders(Protocol):
     def of(self, decision_id: str) -> Sequence[OrderIntent]: ...
 
     def live(self) -> Sequence[OrderIntent]: ...
+
+    def sent_since(self, at: datetime) -> Sequence[OrderIntent]:
+        """Orders that were sent after `at`, in the order in which they were written."""
 
     def all(self) -> Sequence[OrderIntent]:
         """In the order in which they were written."""
@@ -152,7 +157,10 @@ class Book(Protocol):
 
 
 class Control(Protocol):
-    """The trading state in force, of the account and of each locked symbol; append-only, the last row counts."""
+    """What people and breakers have said: the trading state of the account and of each symbol, and overrides.
+
+    Append-only: the last row of an account, a symbol, or a symbol and a kind of override counts.
+    """
 
     def state(self, symbol: str = "") -> ControlRow | None: ...
 
@@ -162,6 +170,11 @@ class Control(Protocol):
     def set(self, row: ControlRow) -> None: ...
 
     def history(self) -> Sequence[ControlRow]: ...
+
+    def override(self, row: Override) -> None: ...
+
+    def overrides(self, at: datetime) -> Sequence[Override]:
+        """Those in force at `at`, by symbol and kind."""
 
 
 class UnitOfWork(Protocol):
@@ -189,6 +202,10 @@ class Ledger(Protocol):
     """Opens units of work on one account's ledger."""
 
     account: str
+
+    @property
+    def folder(self) -> Path | None:
+        """Where its file lies; None for one in memory or on a server."""
 
     def begin(self, *, write: bool = True) -> AbstractContextManager[UnitOfWork]: ...
 

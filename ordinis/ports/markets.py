@@ -70,6 +70,9 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Seconds that never go back; for durations only."""
 
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+
 
 class DataSource(Protocol):
     """A vendor of bars."""

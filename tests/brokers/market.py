@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +15,7 @@ from ordinis.brokers.tape import PriceTape
 from ordinis.clock import ReplayClock, trading_calendar
 from ordinis.costs.models import ProportionalCost
 from ordinis.domain.instruments import AssetClass, Instrument
+from ordinis.execution.prices import Prices
 from ordinis.ports import CostModel, PriceHistory
 
 CALENDAR = trading_calendar()
@@ -58,3 +59,10 @@ def a_broker(
 
 def at_the_window(session: date = TODAY) -> ReplayClock:
     return ReplayClock(CALENDAR.trading_instant(session))
+
+
+def prices_at(broker: SimulatedBroker, symbols: Collection[str] = SYMBOLS) -> Prices:
+    """What orders are judged by now: the venue's quotes and the closes before today."""
+    before = history().closes[SESSIONS.index(TODAY) - 1]
+    closes = {symbol: Decimal(str(price)) for symbol, price in zip(SYMBOLS, before, strict=True)}
+    return Prices(broker.quotes(sorted(symbols)).value, closes, dict.fromkeys(SYMBOLS, 0.01))

@@ -40,7 +40,11 @@ RULEBOOK = """
 profiles:
   busy:  # trades everything every day, so that there is much to interrupt
     limits: {position_cap: 0.2, gross_cap: 0.9, cash_buffer: 0.1, sector_cap: 1.0, passive_excess: 0.02}
-    breakers: {daily_loss: 0.02, drawdown_start: 0.1, drawdown_stop: 0.2}
+    breakers: {daily_loss: 0.02, drawdown_start: 0.1, drawdown_stop: 0.2, rejects_per_minute: 5,
+               failed_reconciliations: 3, locks: 3, unexplained: 0.01, skew_seconds: 30}
+    orders: {price_age_seconds: 5, spread_cap: 0.01, buy_collar: 0.05, sell_collar: 0.3, orders_per_minute: 30,
+             bought_per_minute: 0.4, repeats_per_hour: 3, participation_cap: 0.05, day_trades: null,
+             reconciled_within_seconds: 60, skew_seconds: 10, free_disk_mb: 0}
     trading: {calendar: day, absolute_band: null, relative_band: null, cooldown_days: 0, minimum_order: "1",
               minimum_invest_cash: "10", turnover_cap: null}
 """

@@ -26,7 +26,7 @@ from ordinis.clock import ReplayClock
 from ordinis.costs.models import ProportionalCost
 from ordinis.domain.canonical import canonical, digest
 from ordinis.domain.decisions import Decision, DecisionStatus, Source, decision_id
-from ordinis.domain.limits import Limits, TradingState
+from ordinis.domain.limits import Limits, OrderLimits, TradingState
 from ordinis.domain.orders import PlannedOrder, Side
 from ordinis.domain.portfolio import ZERO
 from ordinis.errors import BrokerUnavailable, NotReconciled
@@ -36,7 +36,7 @@ from ordinis.execution.killpoints import KillPoint
 from ordinis.execution.reconcile import reconcile
 from ordinis.persistence.unit_of_work import SqlLedger
 from ordinis.ports import ControlRow
-from tests.brokers.market import CALENDAR, SESSIONS, SYMBOLS, TODAY, history, instruments
+from tests.brokers.market import CALENDAR, SESSIONS, SYMBOLS, TODAY, history, instruments, prices_at
 from tests.execution.broken import MUST_CATCH
 from tests.execution.inspection import findings, read
 
@@ -44,7 +44,7 @@ LIMITS = Limits(position_cap=0.4, gross_cap=0.9, cash_buffer=0.1, sector_cap=1.0
 COSTS = ProportionalCost(10.0)
 TAPE = PriceTape(history())
 PRICES = TAPE.prices(TODAY)
-VOLATILITY = TAPE.volatility(TODAY)
+PACE = OrderLimits(bought_per_minute=0.4)
 INSTRUMENTS = instruments("1")
 OPENING_CASH = Decimal(100_000)
 BEGIN = CALENDAR.opens(TODAY) + timedelta(minutes=30)
@@ -84,7 +84,7 @@ class World:
         self.dedupes = self.rng.random() < 0.5
         self.broker = FaultyBroker(self.venue, self.clock, self.faults, dedupes=self.dedupes)
         self.ledger = SqlLedger("sqlite://", "sim")
-        self.gates = Gates(CALENDAR, INSTRUMENTS, LIMITS, "limits", COSTS, None)
+        self.gates = Gates(CALENDAR, INSTRUMENTS, LIMITS, "limits", COSTS, None, PACE)
         self.engine: OrderEngine | None = None
         self.agreed, self.looked = False, BEGIN
         self.decision: Decision | None = None
@@ -152,7 +152,7 @@ class World:
             self.due.pop(0)
             self.decision = self._decide(now)
         if self.decision is not None:
-            self.engine.execute(self.decision, PRICES, VOLATILITY)
+            self.engine.execute(self.decision, prices_at(self.venue))
         self.engine.follow_up()
 
     def _new_engine(self) -> OrderEngine:

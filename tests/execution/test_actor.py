@@ -120,7 +120,7 @@ def test_a_holding_without_a_quote_is_valued_at_its_last_close_and_not_traded() 
     clock = actor.engine.clock
     assert isinstance(clock, ReplayClock)
     clock.advance(CALENDAR.trading_instant(NEXT))
-    snapshot = actor.snapshot(clock.now())
+    snapshot = actor.snapshot()
     assert snapshot.prices["XOM"] == Decimal(str(history().closes[SESSIONS.index(TODAY), 2]))
     decision = actor.trade(NEXT)
     assert decision is not None
@@ -173,11 +173,11 @@ def test_a_holding_that_prices_carried_far_past_its_cap_is_cut_whatever_the_band
     clock = actor.engine.clock
     assert isinstance(clock, ReplayClock)
     clock.advance(CALENDAR.trading_instant(NEXT))
-    assert actor.snapshot(clock.now()).weights["AAPL"] > 0.22
+    assert actor.snapshot().weights["AAPL"] > 0.22
     decision = actor.trade(NEXT)
     assert decision is not None
     assert {order.side.value for order in decision.orders} == {"sell"}
-    assert actor.snapshot(clock.now()).weights["AAPL"] == pytest.approx(0.2, abs=1e-4)
+    assert actor.snapshot().weights["AAPL"] == pytest.approx(0.2, abs=1e-4)
     with actor.engine.ledger.begin(write=False) as unit:
         failed = [verdict.rule for verdict in unit.decisions.verdicts(decision.id) if not verdict.passed]
     assert failed == ["position cap, held"]
@@ -198,7 +198,7 @@ def test_a_holding_may_be_added_to_up_to_its_limits() -> None:
     decision = actor.trade(later)
     assert decision is not None
     assert [(order.symbol, order.side.value) for order in decision.orders] == [("AAPL", "buy")]
-    assert actor.snapshot(clock.now()).weights["AAPL"] == pytest.approx(0.15, abs=1e-3)
+    assert actor.snapshot().weights["AAPL"] == pytest.approx(0.15, abs=1e-3)
 
 
 @pytest.mark.parametrize("state", [TradingState.HALTED, TradingState.KILLED])

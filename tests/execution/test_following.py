@@ -20,7 +20,7 @@ from ordinis.execution.reconcile import reconcile
 from ordinis.ports import ControlRow
 from tests.brokers.market import CALENDAR, TODAY
 from tests.brokers.test_working_orders import a_venue
-from tests.execution.test_order_engine import PRICES, VOLATILITY, World
+from tests.execution.test_order_engine import World
 
 MINUTE = timedelta(minutes=1)
 HALVES = (Part(Fraction(1, 2), MINUTE), Part(Fraction(1, 2), 2 * MINUTE))
@@ -38,7 +38,7 @@ class Slow(World):
 
     def later(self, engine: OrderEngine, time: timedelta = MINUTE) -> None:
         self.clock.advance(self.clock.now() + time)
-        engine.follow_up()
+        engine.follow_up(self.prices())
 
     def control(self, state: TradingState, symbol: str = "") -> None:
         with self.ledger.begin() as unit:
@@ -63,13 +63,13 @@ def world(tmp_path: Path) -> Slow:
 
 
 def test_buys_go_out_when_the_sells_have_ended(world: Slow) -> None:
-    world.engine().execute(world.decide(("AAPL", Side.BUY, "50")), PRICES, VOLATILITY)
+    world.engine().execute(world.decide(("AAPL", Side.BUY, "50")), world.prices())
     world.parts[:] = HALVES
     world.clock.advance(world.clock.now() + MINUTE)
     engine, decision = world.engine(), world.decide(("AAPL", Side.SELL, "50"), ("KO", Side.BUY, "20"))
     finished = []
     for _ in range(6):
-        finished.append(engine.execute(decision, PRICES, VOLATILITY))
+        finished.append(engine.execute(decision, world.prices()))
         world.clock.advance(world.clock.now() + MINUTE)
     assert finished == [False, False, False, False, True, True]
     assert world.venue.positions().value == {"KO": Decimal(20)}
@@ -78,14 +78,14 @@ def test_buys_go_out_when_the_sells_have_ended(world: Slow) -> None:
 def test_what_is_left_of_an_order_is_tried_again_under_another_attempt(world: Slow) -> None:
     world.parts[:] = HALF
     engine, decision = world.engine(), world.decide(("AAPL", Side.BUY, "40"))
-    engine.execute(decision, PRICES, VOLATILITY)
+    engine.execute(decision, world.prices())
     world.clock.advance(world.clock.now() + MINUTE)
     engine.follow_up()
     assert world.newest("AAPL") == (OrderState.PARTIAL, 1, 20)
     world.venue.cancel_all()
     world.parts[:] = AT_ONCE
-    engine.execute(decision, PRICES, VOLATILITY)
-    assert engine.execute(decision, PRICES, VOLATILITY)
+    engine.execute(decision, world.prices())
+    assert engine.execute(decision, world.prices())
     assert world.newest("AAPL") == (OrderState.FILLED, 2, 20)
     assert world.venue.positions().value == {"AAPL": Decimal(40)}
     with world.ledger.begin(write=False) as unit:
@@ -96,7 +96,7 @@ def test_what_is_left_of_an_order_is_tried_again_under_another_attempt(world: Sl
 def test_a_working_buy_is_cancelled_when_trading_stops(world: Slow, state: TradingState) -> None:
     world.parts[:] = HALVES
     engine = world.engine()
-    engine.execute(world.decide(("AAPL", Side.BUY, "40")), PRICES, VOLATILITY)
+    engine.execute(world.decide(("AAPL", Side.BUY, "40")), world.prices())
     world.control(state)
     world.later(engine)
     assert world.newest("AAPL") == (OrderState.CANCELED, 1, 20)
@@ -107,10 +107,10 @@ def test_a_working_buy_is_cancelled_when_trading_stops(world: Slow, state: Tradi
 
 def test_a_working_sale_stays_while_reducing(world: Slow) -> None:
     engine = world.engine()
-    engine.execute(world.decide(("AAPL", Side.BUY, "40")), PRICES, VOLATILITY)
+    engine.execute(world.decide(("AAPL", Side.BUY, "40")), world.prices())
     world.parts[:] = HALVES
     world.clock.advance(world.clock.now() + MINUTE)
-    engine.execute(world.decide(("AAPL", Side.SELL, "40")), PRICES, VOLATILITY)
+    engine.execute(world.decide(("AAPL", Side.SELL, "40")), world.prices())
     world.control(TradingState.REDUCING)
     world.later(engine)
     assert world.newest("AAPL") == (OrderState.PARTIAL, 1, 20)
@@ -119,10 +119,10 @@ def test_a_working_sale_stays_while_reducing(world: Slow) -> None:
 def test_an_order_of_an_expired_decision_is_cancelled_and_not_tried_again(world: Slow) -> None:
     world.parts[:] = HALF
     engine, decision = world.engine(), world.decide(("AAPL", Side.BUY, "40"))
-    engine.execute(decision, PRICES, VOLATILITY)
+    engine.execute(decision, world.prices())
     world.clock.advance(decision.expires_at + MINUTE)
     engine.follow_up()
-    assert engine.execute(decision, PRICES, VOLATILITY)
+    assert engine.execute(decision, world.prices())
     assert world.newest("AAPL") == (OrderState.CANCELED, 1, 20)
 
 
@@ -130,13 +130,13 @@ def test_an_order_that_nobody_finds_is_given_up_after_two_minutes_and_five_answe
     faults = Faults(1, {"request lost": 1.0}, until=world.clock.now() + timedelta(seconds=1))
     broker = FaultyBroker(world.venue, world.clock, faults, dedupes=False)
     engine, decision = world.engine(broker), world.decide(("AAPL", Side.BUY, "40"))
-    engine.execute(decision, PRICES, VOLATILITY)
+    engine.execute(decision, world.prices())
     seen = []
     for _ in range(6):
         world.later(engine, timedelta(seconds=31))
         seen.append(world.newest("AAPL")[0])
     assert seen == [OrderState.UNKNOWN] * 3 + [OrderState.NEVER_ARRIVED] * 3
-    assert engine.execute(decision, PRICES, VOLATILITY)
+    assert engine.execute(decision, world.prices())
     assert world.newest("AAPL") == (OrderState.FILLED, 2, 40)
     assert len(broker.received) == 1
 
@@ -144,7 +144,7 @@ def test_an_order_that_nobody_finds_is_given_up_after_two_minutes_and_five_answe
 def test_where_a_second_copy_is_harmless_the_order_is_sent_again_at_once(world: Slow) -> None:
     faults = Faults(1, {"request lost": 1.0}, until=world.clock.now() + timedelta(seconds=1))
     engine = world.engine(FaultyBroker(world.venue, world.clock, faults, dedupes=True))
-    engine.execute(world.decide(("AAPL", Side.BUY, "40")), PRICES, VOLATILITY)
+    engine.execute(world.decide(("AAPL", Side.BUY, "40")), world.prices())
     assert world.newest("AAPL")[0] is OrderState.UNKNOWN
     world.later(engine, timedelta(seconds=5))
     world.later(engine, timedelta(seconds=5))
@@ -170,7 +170,7 @@ def test_a_difference_that_lasts_locks_its_symbol_and_the_others_are_traded(worl
         world.clock.advance(world.clock.now() + timedelta(seconds=50))
     reconcile(engine)
     assert world.locks() == ["KO"]
-    engine.execute(world.decide(("AAPL", Side.BUY, "10"), ("KO", Side.BUY, "10")), PRICES, VOLATILITY)
+    engine.execute(world.decide(("AAPL", Side.BUY, "10"), ("KO", Side.BUY, "10")), world.prices())
     assert (world.newest("AAPL")[0], world.newest("KO")[0]) == (OrderState.FILLED, OrderState.DENIED)
 
 

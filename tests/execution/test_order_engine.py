@@ -16,7 +16,7 @@ from ordinis.clock import ReplayClock
 from ordinis.costs.models import ProportionalCost
 from ordinis.domain.canonical import canonical, digest
 from ordinis.domain.decisions import Decision, DecisionStatus, Source, decision_id
-from ordinis.domain.limits import Limits, TradingState
+from ordinis.domain.limits import Limits, OrderLimits, TradingState
 from ordinis.domain.orders import (
     Ambiguous,
     BrokerOrder,
@@ -33,15 +33,27 @@ from ordinis.errors import BrokerUnavailable, NotReconciled
 from ordinis.execution.gates import Gates
 from ordinis.execution.intents import OrderEngine
 from ordinis.execution.killpoints import KillPoint
+from ordinis.execution.prices import Prices
 from ordinis.execution.reconcile import reconcile
 from ordinis.persistence.unit_of_work import SqlLedger
 from ordinis.ports import Broker, Capabilities, ControlRow
-from tests.brokers.market import CALENDAR, SESSIONS, SYMBOLS, TODAY, a_broker, at_the_window, history, instruments
+from tests.brokers.market import (
+    CALENDAR,
+    SESSIONS,
+    SYMBOLS,
+    TODAY,
+    a_broker,
+    at_the_window,
+    history,
+    instruments,
+    prices_at,
+)
 
 LIMITS = Limits(position_cap=0.5, gross_cap=0.9, cash_buffer=0.1, sector_cap=1.0)
 COSTS = ProportionalCost(10.0)
 PRICES = dict(zip(SYMBOLS, (Decimal(str(p)) for p in history().closes[SESSIONS.index(TODAY)]), strict=True))
-VOLATILITY = dict.fromkeys(SYMBOLS, 0.01)
+PACED = OrderLimits(bought_per_minute=None, reconciled_within_seconds=3600)
+"""The pace of buys and the age of a comparison have tests of their own."""
 
 
 class Crash(BaseException):
@@ -65,10 +77,15 @@ class World:
             if crash_at == (point, seen[point]):
                 raise Crash(point)
 
-        gates = Gates(CALENDAR, instruments(), LIMITS, "limits", COSTS, self.flag)
+        gates = Gates(CALENDAR, instruments(), LIMITS, "limits", COSTS, self.flag, PACED)
         return OrderEngine(self.ledger, broker or self.venue, self.clock, gates, kill_point=kill_point)
 
-    def decide(self, *orders: tuple[str, Side, str], as_of: datetime | None = None) -> Decision:
+    def decide(
+        self,
+        *orders: tuple[str, Side, str],
+        as_of: datetime | None = None,
+        lasts: timedelta = timedelta(minutes=15),
+    ) -> Decision:
         as_of = as_of or self.clock.now()
         inputs = canonical({"as_of": as_of})
         decision = Decision(
@@ -79,7 +96,7 @@ class World:
             inputs_sha=digest(inputs),
             limits_sha="limits",
             as_of=as_of,
-            expires_at=as_of + timedelta(minutes=15),
+            expires_at=as_of + lasts,
             weights={},
             orders=tuple(PlannedOrder(s, side.value, side, Decimal(q), PRICES[s]) for s, side, q in orders),
             status=DecisionStatus.APPROVED,
@@ -90,6 +107,9 @@ class World:
             unit.decisions.add(decision, inputs, [], [])
             unit.commit()
         return decision
+
+    def prices(self) -> Prices:
+        return prices_at(self.venue)
 
     def states(self) -> dict[str, OrderState]:
         with self.ledger.begin(write=False) as unit:
@@ -115,7 +135,7 @@ def world(tmp_path: Path) -> World:
 
 def test_a_plan_is_carried_out_and_booked(world: World) -> None:
     decision = world.decide(("AAPL", Side.BUY, "50"), ("KO", Side.BUY, "60"))
-    assert world.engine().execute(decision, PRICES, VOLATILITY)
+    assert world.engine().execute(decision, world.prices())
     assert world.states() == {"AAPL": OrderState.FILLED, "KO": OrderState.FILLED}
     world.agree()
 
@@ -139,10 +159,10 @@ def test_a_crash_at_any_point_loses_nothing_and_sends_nothing_twice(
     if point is KillPoint.FILLED:
         passing = 1  # both fills are booked in one transaction
     with pytest.raises(Crash):
-        world.engine(crash_at=(point, passing)).execute(decision, PRICES, VOLATILITY)
+        world.engine(crash_at=(point, passing)).execute(decision, world.prices())
     restarted = world.engine()
     reconcile(restarted, finish=True)
-    assert restarted.execute(decision, PRICES, VOLATILITY)
+    assert restarted.execute(decision, world.prices())
     assert world.states() == {"AAPL": OrderState.FILLED, "KO": OrderState.FILLED}
     world.agree()
 
@@ -160,12 +180,12 @@ def test_a_crashed_run_leaves_the_same_ledger_as_one_that_did_not_crash(tmp_path
         reconcile(world.engine())
         decision = world.decide(("AAPL", Side.BUY, "50"), ("KO", Side.BUY, "60"))
         if point is None:
-            world.engine().execute(decision, PRICES, VOLATILITY)
+            world.engine().execute(decision, world.prices())
         else:
             with pytest.raises(Crash):
-                world.engine(crash_at=(point, 2)).execute(decision, PRICES, VOLATILITY)
+                world.engine(crash_at=(point, 2)).execute(decision, world.prices())
             reconcile(world.engine(), finish=True)
-            world.engine().execute(decision, PRICES, VOLATILITY)
+            world.engine().execute(decision, world.prices())
         texts.append(canonical_ledger(world.ledger).splitlines())
     for text in texts[1:]:
         assert text == texts[0]
@@ -173,8 +193,8 @@ def test_a_crashed_run_leaves_the_same_ledger_as_one_that_did_not_crash(tmp_path
 
 def test_doing_it_again_does_nothing_more(world: World) -> None:
     decision = world.decide(("AAPL", Side.BUY, "50"))
-    world.engine().execute(decision, PRICES, VOLATILITY)
-    world.engine().execute(decision, PRICES, VOLATILITY)
+    world.engine().execute(decision, world.prices())
+    world.engine().execute(decision, world.prices())
     reconcile(world.engine())
     world.agree()
     with world.ledger.begin(write=False) as unit:
@@ -184,9 +204,9 @@ def test_doing_it_again_does_nothing_more(world: World) -> None:
 def test_a_refused_order_is_rejected_and_not_tried_again(world: World) -> None:
     world.venue.suspend_trading(True)
     decision = world.decide(("AAPL", Side.BUY, "50"))
-    world.engine().execute(decision, PRICES, VOLATILITY)
+    world.engine().execute(decision, world.prices())
     world.venue.suspend_trading(False)
-    world.engine().execute(decision, PRICES, VOLATILITY)
+    world.engine().execute(decision, world.prices())
     assert world.states() == {"AAPL": OrderState.REJECTED}
 
 
@@ -214,7 +234,7 @@ def test_an_order_without_an_answer_is_unknown_until_the_broker_says_otherwise(w
     decision = world.decide(("AAPL", Side.BUY, "50"), ("KO", Side.BUY, "60"))
     deaf = Lossy(world.venue, swallow=1)
     engine = world.engine(deaf)
-    engine.execute(decision, PRICES, VOLATILITY)
+    engine.execute(decision, world.prices())
     # The venue had filled it, and the poll for fills found that out.
     assert world.states() == {"AAPL": OrderState.FILLED, "KO": OrderState.FILLED}
     world.agree()
@@ -223,7 +243,7 @@ def test_an_order_without_an_answer_is_unknown_until_the_broker_says_otherwise(w
 def test_a_failed_query_is_never_an_empty_answer(world: World) -> None:
     decision = world.decide(("AAPL", Side.BUY, "50"))
     with pytest.raises(Crash):
-        world.engine(crash_at=(KillPoint.REPLIED, 1)).execute(decision, PRICES, VOLATILITY)
+        world.engine(crash_at=(KillPoint.REPLIED, 1)).execute(decision, world.prices())
     with pytest.raises(BrokerUnavailable, match="account: the line is dead"):
         reconcile(world.engine(Lossy(world.venue, deaf=True)))
     assert world.states() == {"AAPL": OrderState.SENDING}
@@ -233,7 +253,7 @@ def test_a_failed_query_is_never_an_empty_answer(world: World) -> None:
 def test_where_ids_are_not_deduplicated_an_order_not_found_stays_unknown_and_blocks_its_symbol(world: World) -> None:
     decision = world.decide(("AAPL", Side.BUY, "50"))
     with pytest.raises(Crash):
-        world.engine(crash_at=(KillPoint.WIRE, 1)).execute(decision, PRICES, VOLATILITY)
+        world.engine(crash_at=(KillPoint.WIRE, 1)).execute(decision, world.prices())
     reconcile(world.engine(Lossy(world.venue, dedupes=False)), finish=True)
     assert world.states() == {"AAPL": OrderState.UNKNOWN}
     reconcile(world.engine(Lossy(world.venue, dedupes=False)), finish=True)
@@ -243,7 +263,7 @@ def test_where_ids_are_not_deduplicated_an_order_not_found_stays_unknown_and_blo
 def test_an_intent_found_after_its_decision_expired_is_not_sent(world: World) -> None:
     decision = world.decide(("AAPL", Side.BUY, "50"))
     with pytest.raises(Crash):
-        world.engine(crash_at=(KillPoint.INTENT, 1)).execute(decision, PRICES, VOLATILITY)
+        world.engine(crash_at=(KillPoint.INTENT, 1)).execute(decision, world.prices())
     world.clock.advance(decision.expires_at + timedelta(seconds=1))
     reconcile(world.engine(), finish=True)
     assert world.states() == {"AAPL": OrderState.EXPIRED_UNSENT}
@@ -255,13 +275,13 @@ def test_nothing_is_sent_while_trading_is_stopped(world: World, state: TradingSt
     with world.ledger.begin() as unit:
         unit.control.set(ControlRow(state, "drill", "anna", world.clock.now()))
         unit.commit()
-    world.engine().execute(world.decide(("AAPL", Side.BUY, "50")), PRICES, VOLATILITY)
+    world.engine().execute(world.decide(("AAPL", Side.BUY, "50")), world.prices())
     assert world.states() == {"AAPL": OrderState.DENIED}
 
 
 def test_the_kill_flag_alone_stops_orders(world: World) -> None:
     world.flag.write_text("stop")
-    world.engine().execute(world.decide(("AAPL", Side.BUY, "50")), PRICES, VOLATILITY)
+    world.engine().execute(world.decide(("AAPL", Side.BUY, "50")), world.prices())
     assert world.states() == {"AAPL": OrderState.DENIED}
 
 
@@ -273,33 +293,33 @@ def test_a_flag_raised_between_commit_and_wire_still_stops_the_order(world: Worl
         if point is KillPoint.SENDING:
             world.flag.write_text("stop")
 
-    replace(engine, kill_point=raise_flag).execute(decision, PRICES, VOLATILITY)
+    replace(engine, kill_point=raise_flag).execute(decision, world.prices())
     assert world.states() == {"AAPL": OrderState.REJECTED}
     assert world.venue.positions().value == {}
 
 
 def test_while_reducing_sells_go_and_buys_do_not(world: World) -> None:
-    world.engine().execute(world.decide(("AAPL", Side.BUY, "50")), PRICES, VOLATILITY)
+    world.engine().execute(world.decide(("AAPL", Side.BUY, "50")), world.prices())
     with world.ledger.begin() as unit:
         unit.control.set(ControlRow(TradingState.REDUCING, "daily loss", "rule", world.clock.now()))
         unit.commit()
     later = world.clock.now() + timedelta(minutes=1)
     world.clock.advance(later)
-    world.engine().execute(world.decide(("AAPL", Side.SELL, "20"), ("KO", Side.BUY, "5")), PRICES, VOLATILITY)
+    world.engine().execute(world.decide(("AAPL", Side.SELL, "20"), ("KO", Side.BUY, "5")), world.prices())
     assert world.venue.positions().value == {"AAPL": Decimal(30)}
     assert world.states()["KO"] is OrderState.DENIED
 
 
 def test_a_gate_shrinks_a_buy_to_the_limits_and_never_enlarges_it(world: World) -> None:
     # 200 shares at about 60 are 120 % of the book; the position cap is half of it.
-    world.engine().execute(world.decide(("AAPL", Side.BUY, "200")), PRICES, VOLATILITY)
+    world.engine().execute(world.decide(("AAPL", Side.BUY, "200")), world.prices())
     units = world.venue.positions().value["AAPL"]
     assert units * PRICES["AAPL"] <= Decimal(5000) < (units + 1) * PRICES["AAPL"]
 
 
 def test_the_cash_buffer_and_gross_cap_hold_over_several_buys(world: World) -> None:
     orders = tuple((symbol, Side.BUY, "100") for symbol in SYMBOLS)
-    world.engine().execute(world.decide(*orders), PRICES, VOLATILITY)
+    world.engine().execute(world.decide(*orders), world.prices())
     account = world.venue.account().value
     held = sum(units * PRICES[symbol] for symbol, units in world.venue.positions().value.items())
     assert held <= Decimal(9000)
@@ -309,10 +329,10 @@ def test_the_cash_buffer_and_gross_cap_hold_over_several_buys(world: World) -> N
 def test_more_than_was_decided_is_never_sent(world: World) -> None:
     decision = world.decide(("AAPL", Side.BUY, "10"))
     engine = world.engine()
-    engine.execute(decision, PRICES, VOLATILITY)
+    engine.execute(decision, world.prices())
     greedy = replace(decision, orders=(replace(decision.orders[0], leg="again"),))
     with world.ledger.begin() as unit:
-        verdict = engine.gates.admit(unit, greedy, greedy.orders[0], world.clock.now(), PRICES, 0.01)
+        verdict = engine.gates.admit(unit, greedy, greedy.orders[0], world.clock.now(), world.prices())
     assert "G4" in str(verdict)
 
 
@@ -339,11 +359,11 @@ class Waiting:
 
 
 def test_buys_wait_for_the_sells(world: World) -> None:
-    world.engine().execute(world.decide(("AAPL", Side.BUY, "50")), PRICES, VOLATILITY)
+    world.engine().execute(world.decide(("AAPL", Side.BUY, "50")), world.prices())
     world.clock.advance(world.clock.now() + timedelta(minutes=1))
     waiting = Waiting(world.venue)
     decision = world.decide(("AAPL", Side.SELL, "50"), ("KO", Side.BUY, "5"))
-    assert not world.engine(waiting).execute(decision, PRICES, VOLATILITY)
+    assert not world.engine(waiting).execute(decision, world.prices())
     assert waiting.sent == ["sell AAPL"]
 
 
@@ -373,7 +393,7 @@ def test_a_clock_that_is_far_off_stops_trading(world: World) -> None:
 def test_nothing_is_sent_while_ledger_and_broker_disagree(world: World) -> None:
     decision = world.decide(("AAPL", Side.BUY, "50"))
     with pytest.raises(Crash):
-        world.engine(crash_at=(KillPoint.INTENT, 1)).execute(decision, PRICES, VOLATILITY)
+        world.engine(crash_at=(KillPoint.INTENT, 1)).execute(decision, world.prices())
     with world.ledger.begin() as unit:
         ghost = Fill("sim", "ghost", None, "KO", Side.BUY, Decimal(1), Decimal(1), Decimal(0), world.clock.now())
         unit.book.fill(ghost, source="poll", received_at=world.clock.now())
@@ -386,7 +406,7 @@ def test_nothing_is_sent_while_ledger_and_broker_disagree(world: World) -> None:
 def test_a_look_that_does_not_trade_sends_nothing(world: World) -> None:
     decision = world.decide(("AAPL", Side.BUY, "50"))
     with pytest.raises(Crash):
-        world.engine(crash_at=(KillPoint.INTENT, 1)).execute(decision, PRICES, VOLATILITY)
+        world.engine(crash_at=(KillPoint.INTENT, 1)).execute(decision, world.prices())
     reconcile(world.engine())
     assert world.states() == {"AAPL": OrderState.INTENT}
     assert world.venue.positions().value == {}
@@ -403,7 +423,7 @@ def test_a_look_that_does_not_trade_sends_nothing(world: World) -> None:
 def test_each_gate_denies_by_itself(world: World, change: dict[str, Any], reason: str) -> None:
     decision = replace(world.decide(("AAPL", Side.BUY, "10")), **change)
     with world.ledger.begin() as unit:
-        verdict = world.engine().gates.admit(unit, decision, decision.orders[0], world.clock.now(), PRICES, 0.01)
+        verdict = world.engine().gates.admit(unit, decision, decision.orders[0], world.clock.now(), world.prices())
     assert reason in str(verdict)
 
 
@@ -411,9 +431,9 @@ def test_a_closed_exchange_and_a_short_sale_are_denied(world: World) -> None:
     decision = world.decide(("AAPL", Side.SELL, "10"))
     gates = world.engine().gates
     with world.ledger.begin() as unit:
-        short = gates.admit(unit, decision, decision.orders[0], world.clock.now(), PRICES, 0.01)
+        short = gates.admit(unit, decision, decision.orders[0], world.clock.now(), world.prices())
         early = CALENDAR.opens(TODAY) - timedelta(hours=1)
-        closed = gates.admit(unit, decision, decision.orders[0], early, PRICES, 0.01)
+        closed = gates.admit(unit, decision, decision.orders[0], early, world.prices())
     assert "short sale, 0 held" in str(short)
     assert "G3: the exchange is closed" in str(closed)
 
@@ -423,5 +443,5 @@ def test_a_buy_is_shrunk_to_its_sectors_cap(world: World) -> None:
     limits = replace(LIMITS, sector_cap=0.2, sectors={"AAPL": "a", "KO": "a"})
     gates = replace(world.engine().gates, limits=limits)
     with world.ledger.begin() as unit:
-        verdict = gates.admit(unit, decision, decision.orders[0], world.clock.now(), PRICES, 0.01)
+        verdict = gates.admit(unit, decision, decision.orders[0], world.clock.now(), world.prices())
     assert verdict.quantity * PRICES["AAPL"] <= Decimal(2000)  # type: ignore[union-attr]

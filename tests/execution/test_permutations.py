@@ -16,7 +16,7 @@ from ordinis.execution.canonical import canonical_ledger
 from ordinis.execution.intents import OrderEngine
 from ordinis.execution.reconcile import reconcile
 from ordinis.persistence.unit_of_work import SqlLedger
-from tests.execution.test_order_engine import PRICES, VOLATILITY, Lossy, World
+from tests.execution.test_order_engine import Lossy, World
 
 News = Callable[[OrderEngine], object]
 CASES = 1_000
@@ -38,7 +38,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> World:
     world = World(tmp_path_factory.mktemp("news"))
     reconcile(world.engine())
     decision = world.decide(("AAPL", Side.BUY, "50"), ("KO", Side.BUY, "60"), ("XOM", Side.BUY, "40"))
-    world.engine(Deaf(world.venue, deaf=True)).execute(decision, PRICES, VOLATILITY)
+    world.engine(Deaf(world.venue, deaf=True)).execute(decision, world.prices())
     assert set(world.states().values()) == {OrderState.UNKNOWN}
     return world
 

@@ -36,7 +36,8 @@ def test_the_standard_profile_has_the_decided_limits() -> None:
 
 def test_research_has_no_breakers_and_no_bands() -> None:
     rulebook = load_rulebook("research", SECTORS)
-    assert {rule.name for rule in rulebook.rules} == {"position cap", "sector cap", "gross exposure", "market hours"}
+    names = {"position cap", "sector cap", "gross exposure", "trading state", "market hours"}
+    assert {rule.name for rule in rulebook.rules} == names
     assert rulebook.trading.absolute_band is None
 
 
@@ -82,8 +83,8 @@ def test_a_file_that_is_no_rulebook_is_named(tmp_path: Path, content: bytes) -> 
 
 def test_the_standard_profile_has_every_rule() -> None:
     names = [rule.name for rule in load_rulebook("standard", SECTORS).rules]
-    expected = ["position cap", "sector cap", "gross exposure", "drawdown curve", "daily loss", "market hours"]
-    assert names == expected
+    expected = ["position cap", "sector cap", "gross exposure", "drawdown curve", "daily loss"]
+    assert names == [*expected, "trading state", "market hours"]
 
 
 def test_an_unknown_profile_is_named_with_those_that_exist() -> None:

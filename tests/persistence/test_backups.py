@@ -17,7 +17,7 @@ from ordinis.errors import AnotherWriter, BackupUnusable, ConfigurationError, Le
 from ordinis.execution.reconcile import reconcile
 from ordinis.persistence import backups
 from ordinis.persistence.unit_of_work import SqlLedger
-from tests.execution.test_order_engine import PRICES, VOLATILITY, World
+from tests.execution.test_order_engine import World
 from tests.persistence.test_anchor import deposit, verify
 from tests.persistence.test_integrity import first_version
 
@@ -35,10 +35,10 @@ def url(folder: Path) -> str:
 def test_what_was_lost_since_the_backup_comes_back_from_the_broker(tmp_path: Path) -> None:
     world = World(tmp_path)
     reconcile(world.engine())
-    world.engine().execute(world.decide(("AAPL", Side.BUY, "50")), PRICES, VOLATILITY)
+    world.engine().execute(world.decide(("AAPL", Side.BUY, "50")), world.prices())
     backups.backup(world.ledger, tmp_path / "copy.db")
     world.clock.advance(world.clock.now() + timedelta(minutes=1))
-    world.engine().execute(world.decide(("KO", Side.BUY, "60"), ("AAPL", Side.SELL, "20")), PRICES, VOLATILITY)
+    world.engine().execute(world.decide(("KO", Side.BUY, "60"), ("AAPL", Side.SELL, "20")), world.prices())
     world.ledger.anchor()
     world.ledger.close()
     with (tmp_path / "ledger.db").open("r+b") as file:
@@ -56,7 +56,7 @@ def test_what_was_lost_since_the_backup_comes_back_from_the_broker(tmp_path: Pat
     with world.ledger.begin(write=False) as unit:
         assert unit.book.holdings() == {"AAPL": Decimal(30), "KO": Decimal(60)}
     world.clock.advance(world.clock.now() + timedelta(minutes=1))
-    world.engine().execute(world.decide(("XOM", Side.BUY, "10")), PRICES, VOLATILITY)
+    world.engine().execute(world.decide(("XOM", Side.BUY, "10")), world.prices())
     world.agree()
 
 

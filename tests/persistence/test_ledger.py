@@ -137,7 +137,7 @@ def test_a_decision_comes_back_as_it_went_in(ledger: SqlLedger) -> None:
         unit.commit()
     with ledger.begin(write=False) as unit:
         assert unit.decisions.get(decision.id) == decision
-        assert unit.decisions.at(NOW) == decision
+        assert unit.decisions.latest() == decision
         assert unit.decisions.inputs(decision.inputs_sha) == canonical({"as_of": NOW})
         assert [v.rule for v in unit.decisions.verdicts(decision.id)] == ["position cap", "cash"]
         assert unit.decisions.verdicts(decision.id)[1] == Verdict("cash", 0.1, 0.05, False, "shrunk")

@@ -18,7 +18,7 @@ from ordinis.errors import ConfigurationError, LedgerDamaged, StoreUnavailable
 from ordinis.execution.canonical import canonical_ledger
 from ordinis.execution.reconcile import reconcile
 from ordinis.persistence.unit_of_work import SqlLedger
-from tests.execution.test_order_engine import PRICES, VOLATILITY, World
+from tests.execution.test_order_engine import World
 
 HOLD = """
 import sqlite3, sys, time
@@ -70,10 +70,10 @@ def test_a_locked_ledger_sends_nothing_and_says_why(tmp_path: Path, seconds: int
     decision = world.decide(("AAPL", Side.BUY, "50"))
     venue = Watching(world.venue, world.ledger)
     with locked(tmp_path / "ledger.db", seconds), pytest.raises(StoreUnavailable, match="locked it for more than 5 s"):
-        world.engine(venue).execute(decision, PRICES, VOLATILITY)
+        world.engine(venue).execute(decision, world.prices())
     assert venue.sent == []
     assert world.states() == {}
-    assert world.engine(venue).execute(decision, PRICES, VOLATILITY)
+    assert world.engine(venue).execute(decision, world.prices())
     assert venue.sent == ["AAPL"]
     world.agree()
 
@@ -123,9 +123,9 @@ class SmallPages(World):
         """Reconcile, decide, trade two symbols."""
         reconcile(self.engine(broker), finish=True)
         with self.ledger.begin(write=False) as unit:
-            known = unit.decisions.at(self.clock.now())
+            known = unit.decisions.latest()
         decision = known or self.decide(("AAPL", Side.BUY, "50"), ("KO", Side.BUY, "60"))
-        self.engine(broker).execute(decision, PRICES, VOLATILITY)
+        self.engine(broker).execute(decision, self.prices())
         return decision
 
 

@@ -1,0 +1,213 @@
+"""Commands with which a person stops, slows and overrides trading: kill, halt, reduce, resume, override, baseline."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ordinis.cli.app import AsJson, app, console, show
+from ordinis.domain.limits import TradingState
+from ordinis.domain.overrides import Override, OverrideKind
+
+if TYPE_CHECKING:
+    from ordinis.execution.control import Step
+    from ordinis.settings import Settings
+
+override = typer.Typer(
+    help="Hold, cap or freeze one symbol against the model, for a while. The tighter of override and limit wins.",
+    no_args_is_help=True,
+)
+app.add_typer(override, name="override")
+Why = Annotated[str, typer.Option(help="Why; kept in the ledger.")]
+Symbol = Annotated[str, typer.Argument(help="Symbol of the universe or of a holding.")]
+Kind = Annotated[
+    OverrideKind,
+    typer.Argument(help="pin, max and min take a weight; no_trade, reduce_only none. See `ordinis baseline` too."),
+]
+Days = Annotated[float, typer.Option(min=0.0, help="Calendar days until it ends by itself.")]
+
+
+@app.command()
+def kill(reason: Why) -> None:
+    """Stop trading now. Needs neither Ray, Prefect nor the allocation service.
+
+    Each step is tried whatever became of the others; the exit code is 1 when any of them failed.
+    """
+    from ordinis import bootstrap
+    from ordinis.clock import SystemClock
+    from ordinis.execution.control import kill as stop
+    from ordinis.settings import load
+
+    settings = load()
+    steps = stop(
+        settings.kill_flag,
+        lambda: bootstrap.ledger_for_control(settings),
+        lambda: bootstrap.broker_for_control(settings),
+        reason=reason,
+        by=getpass.getuser(),
+        at=SystemClock().now(),
+    )
+    _show_steps("Kill", steps)
+
+
+@app.command()
+def halt(reason: Why) -> None:
+    """Send no order until `ordinis resume`; orders that are open at the broker are cancelled by the actor."""
+    _slow_down(TradingState.HALTED, reason)
+
+
+@app.command()
+def reduce(reason: Why) -> None:
+    """Send sales only until `ordinis resume`: nothing may be added to the book."""
+    _slow_down(TradingState.REDUCING, reason)
+
+
+@app.command()
+def resume(
+    reason: Annotated[str, typer.Option(help="Why it is safe to trade again; kept in the ledger.")],
+    symbol: Annotated[
+        str, typer.Option(help="Lift the lock of this symbol instead, once its difference is gone.")
+    ] = "",
+) -> None:
+    """Trade again after a kill or a halt, once the ledger and the broker agree."""
+    from ordinis import bootstrap
+    from ordinis.clock import SystemClock
+    from ordinis.execution.control import resume as release
+    from ordinis.execution.control import unlock
+    from ordinis.settings import load
+
+    settings = load()
+    ledger, by, at = bootstrap.ledger_for_control(settings), getpass.getuser(), SystemClock().now()
+
+    def reconcile() -> str:
+        return bootstrap.reconcile_now(settings, locked_too=bool(symbol))
+
+    if symbol:
+        _show_steps("Unlock", unlock(symbol.upper(), ledger, reconcile, reason=reason, by=by, at=at))
+        return
+    broker = bootstrap.broker_for_control(settings)
+    _show_steps("Resume", release(settings.kill_flag, ledger, broker, reconcile, reason=reason, by=by, at=at))
+
+
+@override.command("set")
+def override_set(
+    symbol: Symbol,
+    kind: Kind,
+    reason: Why,
+    weight: Annotated[float | None, typer.Argument(help="Fraction of equity, such as 0.05.")] = None,
+    days: Days = 7.0,
+) -> None:
+    """Override the model in one symbol from the next decision on; unsent orders that it forbids stay unsent."""
+    from ordinis import bootstrap
+    from ordinis.settings import load
+
+    settings = load()
+    row = _written(settings, bootstrap.traded_symbol(settings, symbol), kind, weight, reason, days)
+    console.print(
+        f"{row.symbol}: {_told(row)} until {row.expires_at:%Y-%m-%d %H:%M} UTC. "
+        f"`ordinis override lift {row.symbol} {row.kind} --reason ...` ends it."
+    )
+
+
+@override.command("lift")
+def override_lift(symbol: Symbol, kind: Kind, reason: Why) -> None:
+    """End an override now."""
+    from ordinis.settings import load
+
+    row = _lifted(load(), symbol.upper(), kind, reason)
+    console.print(f"{row.symbol}: {_told(row)} of {row.by} is lifted.")
+
+
+@override.command("list")
+def override_list(as_json: AsJson = False) -> None:
+    """Show the overrides in force, with author, reason and end."""
+    from ordinis import bootstrap
+    from ordinis.settings import load
+
+    settings = load()
+    with bootstrap.ledger_for_control(settings).begin(write=False) as unit:
+        found = unit.control.overrides(bootstrap.market_now(settings))
+    rows = [
+        (
+            o.symbol or "(account)",
+            o.kind,
+            o.value or "",
+            o.by,
+            o.reason,
+            f"{o.at:%Y-%m-%d %H:%M}",
+            f"{o.expires_at:%Y-%m-%d %H:%M}",
+        )
+        for o in found
+    ]
+    show("Overrides", ("symbol", "kind", "weight", "by", "reason", "since (UTC)", "until (UTC)"), rows, as_json)
+
+
+@app.command()
+def baseline(
+    reason: Why,
+    days: Days = 30.0,
+    lift: Annotated[bool, typer.Option("--lift", help="Let the model answer again.")] = False,
+) -> None:
+    """Roll back to the baseline: from the next decision on it answers instead of the model.
+
+    What is left unsent of the model's last decision stays unsent. The same limits and gates apply, and no code of a
+    model is loaded.
+    """
+    from ordinis.settings import load
+
+    settings = load()
+    if lift:
+        row = _lifted(settings, "", OverrideKind.BASELINE, reason)
+        console.print(f"{settings.allocator} answers again; {row.by} had asked for {settings.baseline}.")
+        return
+    row = _written(settings, "", OverrideKind.BASELINE, None, reason, days)
+    console.print(
+        f"{settings.baseline} answers from the next decision on, until {row.expires_at:%Y-%m-%d %H:%M} UTC. "
+        "`ordinis baseline --lift --reason ...` ends it."
+    )
+
+
+def _slow_down(state: TradingState, reason: str) -> None:
+    from ordinis import bootstrap
+    from ordinis.clock import SystemClock
+    from ordinis.execution.control import slow_down
+    from ordinis.settings import load
+
+    ledger, by = bootstrap.ledger_for_control(load()), getpass.getuser()
+    console.print(slow_down(ledger, state, reason=reason, by=by, at=SystemClock().now()))
+
+
+def _written(
+    settings: Settings, symbol: str, kind: OverrideKind, weight: float | None, reason: str, days: float
+) -> Override:
+    from ordinis import bootstrap
+
+    at = bootstrap.market_now(settings)
+    row = Override(symbol, kind, weight, getpass.getuser(), reason, at, at + timedelta(days=days))
+    with bootstrap.ledger_for_control(settings).begin() as unit:
+        unit.control.override(row)
+        unit.commit()
+    return row
+
+
+def _lifted(settings: Settings, symbol: str, kind: OverrideKind, reason: str) -> Override:
+    from ordinis import bootstrap
+    from ordinis.execution.control import lift
+
+    ledger = bootstrap.ledger_for_control(settings)
+    return lift(ledger, symbol, kind, reason=reason, by=getpass.getuser(), at=bootstrap.market_now(settings))
+
+
+def _told(row: Override) -> str:
+    return f"{row.kind}" if row.value is None else f"{row.kind} {row.value:.2%}"
+
+
+def _show_steps(title: str, steps: Sequence[Step]) -> None:
+    rows = [(step.name, "done" if step.done else "FAILED", step.detail) for step in steps]
+    show(title, ("step", "result", "detail"), rows)
+    if any(row[1] == "FAILED" for row in rows):
+        raise typer.Exit(1)

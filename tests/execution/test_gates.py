@@ -1,0 +1,353 @@
+"""Each gate by itself: an order that passes all of them but one is held up by that one, and for that reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from ordinis.domain.limits import Limits, OrderLimits, TradingState
+from ordinis.domain.market import Quote
+from ordinis.domain.orders import Fill, OrderState, PlannedOrder, Side
+from ordinis.domain.overrides import Override, OverrideKind
+from ordinis.execution.gates import Denied, Gates, Passed, Waits
+from ordinis.execution.prices import Prices
+from ordinis.execution.reconcile import reconcile
+from ordinis.ports import ControlRow
+from tests.brokers.market import CALENDAR, TODAY
+from tests.execution.test_order_engine import PACED, World
+
+ZERO, INSTANT, SECOND, MINUTE, HOUR = (
+    timedelta(0),
+    timedelta(microseconds=1),
+    timedelta(seconds=1),
+    timedelta(minutes=1),
+    timedelta(hours=1),
+)
+Verdict = Passed | Denied | Waits
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    world = World(tmp_path)
+    reconcile(world.engine())
+    return world
+
+
+def judged(
+    world: World,
+    side: Side = Side.BUY,
+    quantity: str = "10",
+    *,
+    orders: OrderLimits = PACED,
+    change: Callable[[Gates], Gates] = lambda gates: gates,
+    quote: Callable[[Quote], Quote] = lambda quote: quote,
+    planned: Callable[[PlannedOrder], PlannedOrder] = lambda order: order,
+    skew: timedelta = ZERO,
+    later: timedelta = ZERO,
+) -> Verdict:
+    """What the gates say of an order in AAPL of a new decision."""
+    world.clock.advance(world.clock.now() + INSTANT)
+    decision = world.decide(("AAPL", side, quantity))
+    order = planned(decision.orders[0])
+    prices = world.prices()
+    prices = replace(prices, quotes={s: quote(q) for s, q in prices.quotes.items()})
+    gates = change(replace(world.engine().gates, orders=orders))
+    with world.ledger.begin() as unit:
+        return gates.admit(unit, decision, order, world.clock.now() + later, prices, skew)
+
+
+def passes(verdict: Verdict) -> bool:
+    return isinstance(verdict, Passed)
+
+
+def bought(world: World, symbol: str = "AAPL", quantity: str = "30") -> None:
+    world.clock.advance(world.clock.now() + INSTANT)
+    assert world.engine().execute(world.decide((symbol, Side.BUY, quantity)), world.prices())
+
+
+def control(world: World, state: TradingState, symbol: str = "") -> None:
+    with world.ledger.begin() as unit:
+        unit.control.set(ControlRow(state, "drill", "anna", world.clock.now(), symbol))
+        unit.commit()
+
+
+def wish(
+    world: World, kind: OverrideKind, value: float | None = None, *, symbol: str = "AAPL", later: timedelta = ZERO
+) -> None:
+    at = world.clock.now() + later
+    with world.ledger.begin() as unit:
+        unit.control.override(Override(symbol, kind, value, "anna", "a hunch", at, at + HOUR))
+        unit.commit()
+
+
+def test_an_order_that_meets_everything_passes_whole(world: World) -> None:
+    verdict = judged(world)
+    assert isinstance(verdict, Passed)
+    assert verdict.quantity == 10
+    # 10 units at about 60, 10 bp of slippage.
+    assert verdict.reserved == pytest.approx(world.prices().of("AAPL") * 10 * Decimal("1.001"), rel=Decimal("1e-6"))
+
+
+def test_g2_states_stop_buys_and_only_reducing_lets_sales_go(world: World) -> None:
+    bought(world)
+    for state in (TradingState.REDUCING, TradingState.HALTED, TradingState.KILLED):
+        control(world, state)
+        assert f"G2: trading is {state} since anna said: drill" in str(judged(world))
+        assert passes(judged(world, Side.SELL)) is (state is TradingState.REDUCING)
+
+
+def test_g3_a_halted_symbol_waits_and_one_that_is_not_traded_is_denied(world: World) -> None:
+    assert judged(world, quote=lambda q: replace(q, halted=True)) == Waits("G3: trading in AAPL is halted")
+    closed = {"AAPL": replace(world.engine().gates.instruments["AAPL"], tradable=False)}
+    assert judged(world, change=lambda g: replace(g, instruments=closed)) == Denied("G3: AAPL cannot be traded")
+
+
+@pytest.mark.parametrize(("quantity", "left"), [("0", "10"), ("-1", "10"), ("NaN", "10"), ("10.001", "10")], ids=str)
+def test_g4_only_what_was_decided_is_sent(world: World, quantity: str, left: str) -> None:
+    verdict = judged(world, planned=lambda order: replace(order, quantity=Decimal(quantity)))
+    assert isinstance(verdict, Denied)
+    assert f"{left} of the decided quantity left" in verdict.reason
+
+
+@pytest.mark.parametrize("age", [5.0, 5.1])
+def test_g5_a_price_may_be_five_seconds_old(world: World, age: float) -> None:
+    verdict = judged(world, quote=lambda q: replace(q, at=q.at - timedelta(seconds=age)))
+    assert passes(verdict) is (age <= 5.0)
+    assert passes(verdict) or verdict == Waits("G5: the price of AAPL is 5.1 s old")
+
+
+def test_g5_no_price_no_order(world: World) -> None:
+    decision, prices = world.decide(("AAPL", Side.BUY, "10")), replace(world.prices(), quotes={})
+    with world.ledger.begin() as unit:
+        verdict = world.engine().gates.admit(unit, decision, decision.orders[0], world.clock.now(), prices)
+    assert verdict == Waits("G5: AAPL has no price")
+
+
+@pytest.mark.parametrize("price", ["0", "-1"])
+def test_g5_a_price_that_is_none_is_denied(world: World, price: str) -> None:
+    assert judged(world, quote=lambda q: replace(q, price=Decimal(price))) == Denied(
+        f"G5: the price of AAPL is {price}"
+    )
+
+
+@pytest.mark.parametrize("width", ["0.0099", "0.0101"])
+def test_g5_a_wide_spread_waits(world: World, width: str) -> None:
+    half = Decimal(width) / 2
+    verdict = judged(world, quote=lambda q: replace(q, bid=q.price * (1 - half), ask=q.price * (1 + half)))
+    assert passes(verdict) is (width == "0.0099")
+    assert passes(verdict) or verdict == Waits("G5: the spread of AAPL is 1.01%")
+
+
+@pytest.mark.parametrize("move", [1.04, 1.06, 0.96, 0.94])
+def test_g6_a_buy_far_from_the_last_close_is_denied(world: World, move: float) -> None:
+    close = world.prices().closes["AAPL"]
+    price = close * Decimal(str(move))
+    verdict = judged(
+        world, quote=lambda q: replace(q, price=price), planned=lambda o: replace(o, reference_price=price)
+    )
+    assert passes(verdict) is (abs(move - 1) < 0.05)
+    assert passes(verdict) or f"G6: the price of AAPL is {price}, its last close {close}" in str(verdict)
+
+
+def test_g6_a_buy_far_from_the_price_that_was_decided_on_is_denied(world: World) -> None:
+    verdict = judged(world, planned=lambda o: replace(o, reference_price=o.reference_price * Decimal("0.94")))
+    assert isinstance(verdict, Denied)
+    assert "the price that was decided on" in verdict.reason
+
+
+def test_g6_a_sale_may_follow_a_fall_but_not_a_split_that_is_not_adjusted_for(world: World) -> None:
+    bought(world)
+    fallen = judged(world, Side.SELL, quote=lambda q: replace(q, price=q.price * Decimal("0.75")))
+    split = judged(world, Side.SELL, quote=lambda q: replace(q, price=q.price * Decimal("0.5")))
+    assert passes(fallen)
+    assert "G6" in str(split)
+
+
+@pytest.mark.parametrize("weights", [{"AAPL": float("nan")}, {"AAPL": -0.1}, {"AAPL": float("inf")}, {"AAPL": 1.01}])
+def test_g7_weights_must_be_numbers_that_sum_to_a_whole(world: World, weights: dict[str, float]) -> None:
+    decision = replace(world.decide(("AAPL", Side.BUY, "10")), weights=weights)
+    with world.ledger.begin() as unit:
+        verdict = world.engine().gates.admit(unit, decision, decision.orders[0], world.clock.now(), world.prices())
+    assert isinstance(verdict, Denied)
+    assert verdict.reason.startswith("G7")
+
+
+def test_g8_a_buy_is_at_most_a_share_of_the_daily_volume(world: World) -> None:
+    thin = {s: replace(i, adv=100.0) for s, i in world.engine().gates.instruments.items()}
+    verdict = judged(world, quantity="10", change=lambda g: replace(g, instruments=thin))
+    assert isinstance(verdict, Passed)
+    assert verdict.quantity == 5
+    bought(world)
+    assert judged(world, Side.SELL, "20", change=lambda g: replace(g, instruments=thin)) == Passed(
+        Decimal(20), Decimal(0)
+    )
+
+
+def test_g10_a_symbol_with_a_live_order_waits_for_its_end_and_an_order_is_not_in_its_own_way(world: World) -> None:
+    decision = world.decide(("AAPL", Side.BUY, "10"))
+    gates, now, prices = world.engine().gates, world.clock.now(), world.prices()
+    with world.ledger.begin() as unit:
+        intent = world.engine()._written(unit, decision, decision.orders[0], 1, Passed(Decimal(10), Decimal(601)))
+        other = gates.admit(unit, decision, decision.orders[0], now, prices)
+        itself = gates.admit(unit, decision, decision.orders[0], now, prices, ZERO, intent.client_order_id)
+    assert other == Denied(f"G10: order {intent.client_order_id} in AAPL is still INTENT")
+    assert passes(itself)
+
+
+def test_g12_the_old_rule_on_day_trades_holds_up_buys_and_never_a_sale(world: World) -> None:
+    limits = replace(PACED, day_trades=1)
+    bought(world, "KO")
+    assert passes(judged(world, orders=limits))
+    world.clock.advance(world.clock.now() + INSTANT)
+    assert world.engine().execute(world.decide(("KO", Side.SELL, "10")), world.prices())
+    assert judged(world, orders=limits) == Denied("G12: 1 day trades in 5 sessions")
+    assert passes(judged(world, orders=PACED))
+    bought(world)
+    assert passes(judged(world, Side.SELL, orders=limits))
+
+
+def test_g12_a_round_trip_six_sessions_ago_no_longer_counts(world: World) -> None:
+    limits = replace(PACED, day_trades=1)
+    for sessions, counts in ((5, False), (4, True)):
+        at = CALENDAR.opens(CALENDAR.back(TODAY, sessions)) + HOUR
+        with world.ledger.begin() as unit:
+            for side in Side:
+                row = Fill("sim", f"{sessions}{side}", None, "XOM", side, Decimal(1), Decimal(40), Decimal(0), at)
+                unit.book.fill(row, source="poll", received_at=at)
+            unit.commit()
+        assert passes(judged(world, orders=limits)) is not counts
+
+
+@pytest.mark.parametrize("seconds", [59, 61])
+def test_g13_ledger_and_broker_were_compared_within_a_minute(world: World, seconds: int) -> None:
+    limits = replace(PACED, reconciled_within_seconds=60)
+    agreed = world.clock.now()
+    world.clock.advance(agreed + timedelta(seconds=seconds))
+    verdict = judged(world, orders=limits)
+    assert passes(verdict) is (seconds == 59)
+    assert passes(verdict) or verdict == Waits(f"G13: ledger and broker last agreed {agreed.isoformat()}")
+
+
+def test_g13_without_any_comparison_nothing_is_sent(tmp_path: Path) -> None:
+    assert judged(World(tmp_path)) == Waits("G13: ledger and broker last agreed never")
+
+
+def test_g13_a_locked_symbol_is_not_traded_either_way(world: World) -> None:
+    bought(world)
+    control(world, TradingState.HALTED, "AAPL")
+    assert "G13: AAPL is locked since anna said: drill" in str(judged(world))
+    assert "G13: AAPL is locked" in str(judged(world, Side.SELL))
+
+
+@pytest.mark.parametrize("seconds", [10, 11])
+def test_g14_a_broker_whose_clock_is_off_gets_no_new_risk(world: World, seconds: int) -> None:
+    skew = timedelta(seconds=seconds)
+    verdict = judged(world, skew=skew)
+    assert passes(verdict) is (seconds == 10)
+    assert passes(verdict) or verdict == Denied("G14: the broker's clock differs from ours by 11 s")
+    bought(world)
+    assert passes(judged(world, Side.SELL, skew=skew))
+
+
+def test_g15_a_disk_that_is_nearly_full_takes_sales_only(world: World, tmp_path: Path) -> None:
+    limits = replace(PACED, free_disk_mb=10**9)
+    bought(world)
+    verdict = judged(world, orders=limits, change=lambda g: replace(g, folder=tmp_path))
+    assert "MB left where the ledger lies, 1000000000 MB needed" in str(verdict)
+    for folder, side in ((None, Side.BUY), (tmp_path, Side.SELL)):
+        assert passes(judged(world, side, orders=limits, change=lambda g, f=folder: replace(g, folder=f)))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "buy", "sell"),
+    [
+        (OverrideKind.NO_TRADE, None, False, False),
+        (OverrideKind.REDUCE_ONLY, None, False, True),
+        (OverrideKind.MAX, 0.5, True, True),
+        (OverrideKind.PIN, 0.3, True, True),
+        (OverrideKind.MIN, 0.3, True, True),
+    ],
+)
+def test_overrides_are_asked_when_an_order_is_sent(
+    world: World, kind: OverrideKind, value: float | None, buy: bool, sell: bool
+) -> None:
+    bought(world, quantity="10")
+    wish(world, kind, value)
+    assert passes(judged(world)) is buy
+    assert passes(judged(world, Side.SELL)) is sell
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "symbol", "buy", "sell"),
+    [
+        (OverrideKind.MAX, 0.5, "AAPL", False, True),
+        (OverrideKind.PIN, 0.3, "AAPL", False, False),
+        (OverrideKind.MIN, 0.3, "AAPL", False, False),
+        (OverrideKind.BASELINE, None, "", False, False),
+        (OverrideKind.NO_TRADE, None, "KO", True, True),
+    ],
+)
+def test_a_wish_that_is_newer_than_the_decision_ends_what_is_left_of_it(
+    world: World, kind: OverrideKind, value: float | None, symbol: str, buy: bool, sell: bool
+) -> None:
+    bought(world, quantity="10")
+    wish(world, kind, value, symbol=symbol, later=SECOND)
+    assert passes(judged(world, later=SECOND)) is buy
+    assert passes(judged(world, Side.SELL, later=SECOND)) is sell
+
+
+def test_a_ceiling_of_a_person_shrinks_a_buy_and_ends_with_its_time(world: World) -> None:
+    wish(world, OverrideKind.MAX, 0.03)
+    verdict = judged(world)
+    assert isinstance(verdict, Passed)
+    assert 0 < verdict.quantity * world.prices().of("AAPL") <= 300
+    at = CALENDAR.trading_instant(TODAY) - HOUR
+    with world.ledger.begin() as unit:
+        unit.control.override(Override("AAPL", OverrideKind.MAX, 0.03, "anna", "over", at, at + MINUTE))
+        unit.commit()
+    assert judged(world).quantity == 10  # type: ignore[union-attr]
+
+
+def test_an_intent_found_after_a_restart_passes_all_the_gates_again(world: World) -> None:
+    decision = world.decide(("AAPL", Side.BUY, "10"))
+    engine, now = world.engine(), world.clock.now()
+    with world.ledger.begin() as unit:
+        engine._written(unit, decision, decision.orders[0], 1, Passed(Decimal(10), Decimal(601)))
+        unit.commit()
+    reconcile(engine, finish=True)
+    assert world.states() == {"AAPL": OrderState.INTENT}
+    old = replace(world.prices(), quotes={"AAPL": Quote("AAPL", world.prices().of("AAPL"), now - HOUR)})
+    assert not engine.execute(decision, old)
+    assert world.states() == {"AAPL": OrderState.INTENT}
+    dear = Prices({"AAPL": Quote("AAPL", Decimal(66), now)}, world.prices().closes, {})
+    assert engine.execute(decision, dear)
+    assert world.states() == {"AAPL": OrderState.EXPIRED_UNSENT}
+    assert world.venue.positions().value == {}
+
+
+def test_an_intent_that_no_longer_fits_is_not_sent(world: World) -> None:
+    decision = world.decide(("AAPL", Side.BUY, "50"))
+    engine = world.engine()
+    with world.ledger.begin() as unit:
+        engine._written(unit, decision, decision.orders[0], 1, Passed(Decimal(50), Decimal(3001)))
+        unit.commit()
+    tight = replace(engine, gates=replace(engine.gates, limits=Limits(0.1, 0.9, 0.1, 1.0)))
+    assert tight.execute(decision, world.prices())
+    assert world.states() == {"AAPL": OrderState.EXPIRED_UNSENT}
+
+
+def test_what_would_wait_for_ever_is_denied_at_the_end(world: World) -> None:
+    decision, prices = world.decide(("AAPL", Side.BUY, "10")), replace(world.prices(), quotes={})
+    assert not world.engine().execute(decision, prices)
+    assert world.states() == {}
+    assert world.engine().execute(decision, prices, last=True)
+    assert world.states() == {"AAPL": OrderState.DENIED}
+    with world.ledger.begin(write=False) as unit:
+        [order] = unit.orders.all()
+        [event] = unit.orders.events(order.client_order_id)
+    assert event["payload"]["reason"] == "G5: AAPL has no price"
