@@ -27,6 +27,7 @@ from ordinis.domain.orders import (
     TimeInForce,
     client_order_id,
 )
+from ordinis.domain.overrides import Override, OverrideKind
 from ordinis.domain.portfolio import Movement, Valuation
 from ordinis.errors import (
     AnotherWriter,
@@ -109,6 +110,69 @@ def event(key: str, **payload: str) -> OrderEvent:
 def store(unit: SqlUnitOfWork, decision: Decision) -> None:
     verdicts = [Verdict("position cap", 0.2, 0.1, True), Verdict("cash", 0.1, 0.05, False, "shrunk")]
     unit.decisions.add(decision, canonical({"as_of": decision.as_of}), verdicts, [("model", "AAPL", 0.1)])
+
+
+def wish(kind: OverrideKind, value: float | None = None, symbol: str = "KO", *, at: datetime = NOW) -> Override:
+    return Override(symbol, kind, value, "anna", "a hunch", at, at + timedelta(hours=1))
+
+
+def test_an_override_comes_back_as_it_went_in_while_it_is_in_force(ledger: SqlLedger) -> None:
+    rows = [wish(OverrideKind.MAX, 0.1), wish(OverrideKind.NO_TRADE), wish(OverrideKind.BASELINE, symbol="")]
+    with ledger.begin() as unit:
+        for row in rows:
+            unit.control.override(row)
+        unit.commit()
+    with ledger.begin(write=False) as unit:
+        unit.verify()
+        assert sorted(unit.control.overrides(NOW), key=rows.index) == rows
+        assert list(unit.control.overrides(NOW - timedelta(microseconds=1))) == []
+        assert len(unit.control.overrides(NOW + timedelta(minutes=59))) == 3
+        assert list(unit.control.overrides(NOW + timedelta(hours=1))) == []
+
+
+def test_the_newest_override_of_a_symbol_and_kind_counts_and_one_that_has_ended_hides_those_before(
+    ledger: SqlLedger,
+) -> None:
+    first, second, other = wish(OverrideKind.MAX, 0.1), wish(OverrideKind.MAX, 0.05), wish(OverrideKind.MIN, 0.01)
+    lifted = replace(second, expires_at=NOW)
+    with ledger.begin() as unit:
+        unit.control.override(first)
+        unit.control.override(other)
+        unit.control.override(second)
+        assert list(unit.control.overrides(NOW)) == [second, other]
+        unit.control.override(lifted)
+        assert list(unit.control.overrides(NOW)) == [other]
+
+
+def test_overrides_of_another_account_are_not_ours(ledger: SqlLedger, database_url: str) -> None:
+    with ledger.begin() as unit:
+        unit.control.override(wish(OverrideKind.NO_TRADE))
+        unit.commit()
+    other = SqlLedger(database_url, "other")
+    with other.begin(write=False) as unit:
+        assert list(unit.control.overrides(NOW)) == []
+    other.close()
+
+
+def test_orders_are_counted_from_when_they_were_sent(ledger: SqlLedger) -> None:
+    decision = a_decision(symbols=("AAPL", "KO"))
+    intents = [an_intent(decision, symbol) for symbol in ("AAPL", "KO")]
+    with ledger.begin() as unit:
+        store(unit, decision)
+        for intent in intents:
+            unit.orders.add(intent, at=NOW, fence=1)
+        sending = replace(event(f"{intents[0].client_order_id}:S", state="SENDING"), sent_at=NOW)
+        unit.orders.move(intents[0].client_order_id, OrderState.SENDING, sending)
+        assert [i.symbol for i in unit.orders.sent_since(NOW - timedelta(seconds=1))] == ["AAPL"]
+        assert list(unit.orders.sent_since(NOW)) == []
+
+
+def test_the_latest_decision_is_the_one_committed_last(ledger: SqlLedger) -> None:
+    with ledger.begin() as unit:
+        assert unit.decisions.latest() is None
+        store(unit, a_decision(NOW))
+        store(unit, a_decision(NOW + timedelta(days=1)))
+        assert unit.decisions.latest() == a_decision(NOW + timedelta(days=1))
 
 
 def test_what_is_not_committed_is_not_there(ledger: SqlLedger) -> None:
