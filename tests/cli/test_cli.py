@@ -126,6 +126,66 @@ def test_kill_works_with_nothing_else_running_and_resume_reconciles_first(tmp_pa
     assert "3 decisions recomputed and traded again" in repeated.stdout, repeated.stderr
 
 
+def test_a_person_takes_the_wheel_and_gives_it_back(tmp_path: Path) -> None:
+    def told(*arguments: str) -> str:
+        done = run(*arguments, home=tmp_path, replay_seconds="0")
+        assert done.returncode == 0, done.stderr
+        return " ".join(done.stdout.split())
+
+    run("data", "ingest", "--first", "2016-01-04", "--last", "2019-01-10", home=tmp_path)
+    told("trade", "--local", "--sessions", "1")
+    assert "KO: max 1.00% until 2019-01-10 14:30 UTC." in told(
+        "override", "set", "ko", "max", "0.01", "--reason", "news"
+    )
+    assert "inverse-volatility answers from the next decision on" in told("baseline", "--reason", "odd model")
+    rows = json.loads(told("override", "list", "--json"))
+    assert [(row["symbol"], row["kind"], row["reason"]) for row in rows] == [
+        ("(account)", "baseline", "odd model"), ("KO", "max", "news"),
+    ]  # fmt: skip
+    told("trade", "--local", "--sessions", "1")
+    explained = json.loads(run("explain", "KO", "--json", home=tmp_path).stdout)
+    assert (explained["order"]["side"], explained["decision"]["source"]) == ("sell", "baseline")
+    assert explained["decision"]["weights"]["KO"] == 0.01
+    assert "KO: max 1.00% of" in told("override", "lift", "KO", "max", "--reason", "over")
+    assert "minimum-variance answers again" in told("baseline", "--lift", "--reason", "fine")
+    assert json.loads(told("override", "list", "--json")) == []
+    assert "Trading is REDUCING." in told("reduce", "--reason", "lunch")
+    assert "Trading is HALTED." in told("halt", "--reason", "lunch")
+    assert "Trading is HALTED already" in told("reduce", "--reason", "lunch")
+    assert "ACTIVE" in told("resume", "--reason", "back")
+    assert "2 decisions recomputed and traded again" in told("replay")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("override", "set", "ZZ", "max", "0.1"), "not-found: no symbol 'ZZ'; there are AAPL, AMD"),
+        (("override", "set", "KO", "max"), "override-refused: override max: needs a weight"),
+        (("override", "set", "KO", "max", "30"), "30.0 is not a fraction of equity between 0 and 1"),
+        (("override", "set", "KO", "no_trade", "0.1"), "override no_trade: takes no weight"),
+        (("override", "set", "KO", "baseline"), "baseline is for the whole account"),
+        (("override", "lift", "KO", "max"), "not-found: no override 'KO max'; `ordinis override list`"),
+        (("baseline", "--lift"), "not-found: no override 'baseline'"),
+    ],
+)  # fmt: skip
+def test_a_wish_that_makes_no_sense_is_refused_in_one_line(
+    a_ledger: Path, arguments: tuple[str, ...], problem: str
+) -> None:
+    done = run(*arguments, "--reason", "test", home=a_ledger)
+    assert problem in done.stderr
+    assert done.returncode in (2, 8)
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+@pytest.fixture(scope="module")
+def a_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from ordinis.persistence.unit_of_work import SqlLedger
+
+    home = tmp_path_factory.mktemp("home")
+    SqlLedger(f"sqlite:///{home / 'ledger.db'}", "sim").close()
+    return home
+
+
 def test_a_kill_in_the_wrong_folder_says_so_and_makes_nothing(tmp_path: Path) -> None:
     done = run("kill", "--reason", "drill", home=tmp_path)
     assert done.returncode == 1
