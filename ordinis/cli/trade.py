@@ -14,6 +14,7 @@ from ordinis.cli.app import AsJson, app, console, errors, show
 
 if TYPE_CHECKING:
     from ordinis.execution.control import Step
+    from ordinis.ports import Ledger
     from ordinis.settings import Settings
 
 
@@ -54,13 +55,15 @@ def trade(
         console.print(f"Nothing to do: the ledger is at session {calendar.previous_session(first)}.")
         return
     clock = start_clock(calendar, first, bootstrap.venue_time(settings))
-    actor = bootstrap.actor(settings, clock, remote=not local)
+    actor = bootstrap.actor(settings, clock, book, remote=not local)
 
     def after_close(session: date) -> None:
         if nightly:
-            _run_nightly(settings, session)
-        if settings.replay_seconds and session < last:
-            time.sleep(settings.replay_seconds)
+            _run_nightly(settings, session, book)
+        until = time.monotonic() + (settings.replay_seconds if session < last else 0.0)
+        while (left := until - time.monotonic()) > 0:
+            book.renew()
+            time.sleep(min(left, 1.0))
 
     live_through(
         actor, clock, bootstrap.source(settings).stream(bootstrap.universe(settings), first, last), after_close
@@ -72,12 +75,17 @@ def trade(
     console.print(f"Traded sessions {first} to {last}.")
 
 
-def _run_nightly(settings: Settings, session: date) -> None:
+def _run_nightly(settings: Settings, session: date, book: Ledger) -> None:
     from ordinis import bootstrap
     from ordinis.operations.prefect_api import after_close
 
     records = bootstrap.records(settings)
-    after_close(settings, session, lambda: records.job_done("nightly", session))
+
+    def done() -> bool:
+        book.renew()
+        return records.job_done("nightly", session)
+
+    after_close(settings, session, done)
 
 
 @app.command()

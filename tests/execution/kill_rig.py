@@ -93,7 +93,7 @@ def one_life(settings: Settings, die_at: int, engine_class: type[OrderEngine]) -
     if first > LAST:
         return
     clock = start_clock(calendar, first, bootstrap.venue_time(settings))
-    actor = bootstrap.actor(settings, clock, remote=False, kill_point=kill_point)
+    actor = bootstrap.actor(settings, clock, book, remote=False, kill_point=kill_point)
     engine = actor.engine
     actor = replace(
         actor, engine=engine_class(engine.ledger, engine.broker, clock, engine.gates, kill_point=kill_point)
