@@ -128,7 +128,7 @@ def run(home: Path, kills: int, seed: int, engine_class: type[OrderEngine]) -> T
     module = "tests.execution.kill_rig"
     venue = subprocess.Popen([sys.executable, "-m", module, "venue", str(home), str(port)])
     try:
-        _await(settings)
+        await_venue(settings)
         # What every life needs is loaded before the first fork.
         trading_calendar()
         bring_in(settings)
@@ -173,7 +173,7 @@ def _life(settings: Settings, how: str, rng: random.Random, engine_class: type[O
     return os.WIFSIGNALED(status)
 
 
-def _await(settings: Settings) -> None:
+def await_venue(settings: Settings) -> None:
     for _ in range(600):
         try:
             httpx.get(f"{settings.venue_url}/now")
