@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import time
 from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Annotated
@@ -36,7 +35,7 @@ def trade(
     from ordinis import bootstrap
     from ordinis.clock import trading_calendar
     from ordinis.errors import ConfigurationError
-    from ordinis.execution.replaying import live_through, resume_session, start_clock
+    from ordinis.execution.replaying import live_through, pause, resume_session, start_clock
     from ordinis.settings import load
 
     if not replay:
@@ -60,10 +59,8 @@ def trade(
     def after_close(session: date) -> None:
         if nightly:
             _run_nightly(settings, session, book)
-        until = time.monotonic() + (settings.replay_seconds if session < last else 0.0)
-        while (left := until - time.monotonic()) > 0:
-            book.renew()
-            time.sleep(min(left, 1.0))
+        if session < last:
+            pause(book, settings.replay_seconds)
 
     live_through(
         actor, clock, bootstrap.source(settings).stream(bootstrap.universe(settings), first, last), after_close

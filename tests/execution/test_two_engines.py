@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from ordinis.clock import ReplayClock
 from ordinis.domain.limits import TradingState
 from ordinis.domain.orders import OrderState, Side
-from ordinis.errors import LeaseLost
+from ordinis.errors import AnotherWriter, LeaseLost, NotReconciled
 from ordinis.execution.intents import OrderEngine
 from ordinis.execution.killpoints import KillPoint
 from ordinis.execution.reconcile import reconcile
+from ordinis.execution.replaying import pause
 from ordinis.persistence.unit_of_work import SqlLedger
 from ordinis.ports import ControlRow
 from tests.execution.broken import MUST_CATCH
@@ -148,10 +150,24 @@ def test_a_second_copy_that_may_not_go_leaves_its_order_in_doubt(world: Leased) 
 
 
 def test_a_process_that_was_replaced_learns_it_before_it_compares_the_books(world: Leased) -> None:
-    others = [world.another_takes_over()]
+    """What it would find, such as how its clock differs from the broker's, is not what is the matter."""
+    late = replace(world.engine(), clock=ReplayClock(world.clock.now() - timedelta(hours=1)))
+    with pytest.raises(NotReconciled, match="the clocks differ by 3600 s"):
+        reconcile(late, finish=True)
+    other = world.another_takes_over()
     with pytest.raises(LeaseLost):
-        reconcile(world.engine(), finish=True)
-    others[0].close()
+        reconcile(late, finish=True)
+    other.close()
+
+
+def test_a_process_that_waits_for_the_next_session_keeps_its_role(world: Leased) -> None:
+    pause(world.ledger, 60.0, world.time.pass_, lambda: world.time.monotonic)
+    assert world.time.monotonic == 1060.0
+    assert world.ledger.holds()
+    second = SqlLedger(world.url, "sim")
+    with pytest.raises(AnotherWriter):
+        second.claim(world.time.terms)
+    second.close()
 
 
 def take_turns(home: Path, url: str, lives: int, *flags: str) -> dict[str, Any]:
