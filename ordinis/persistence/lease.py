@@ -26,7 +26,6 @@ from typing import IO
 
 from sqlalchemy import (
     Connection,
-    Dialect,
     Engine,
     Executable,
     Integer,
@@ -47,19 +46,19 @@ from ordinis.persistence.tables import lease
 
 AWAKE_OR_NOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """A clock that nobody sets and, where there is such a one, that goes on while the machine sleeps."""
-MINE = lease.c.name == bindparam("account")
-ROW = select(lease).where(MINE)
+OF_ACCOUNT = lease.c.name == bindparam("account")
+# The name too, for a ledger that was put back from a backup may come to the same fence again.
+HELD = OF_ACCOUNT & (lease.c.fence == bindparam("mine")) & (lease.c.holder == bindparam("me"))
+ROW = select(lease).where(OF_ACCOUNT)
 FIRST = text(
     "INSERT INTO lease (name, holder, fence, expires_at) VALUES (:account, '', 0, :now) ON CONFLICT DO NOTHING"
 ).bindparams(bindparam("now", type_=Instant))
 TAKE = (
     update(lease)
-    .where(MINE)
+    .where(OF_ACCOUNT)
     .values(holder=bindparam("by"), fence=bindparam("higher"), expires_at=bindparam("until", type_=Instant))
 )
-RENEW = (
-    update(lease).where(MINE, lease.c.fence == bindparam("mine")).values(expires_at=bindparam("until", type_=Instant))
-)
+RENEW = update(lease).where(HELD).values(expires_at=bindparam("until", type_=Instant))
 # A transaction that hangs would keep its locks, and with them the role, for as long as its connection seems to live.
 ENDS_IF_IDLE = func.set_config("idle_in_transaction_session_timeout", bindparam("idle_ms"), true())
 WAIT_FOR_ROW = text(f"SET LOCAL lock_timeout = {BUSY_TIMEOUT_MS}")
@@ -91,6 +90,7 @@ class Lease:
         self._account, self._terms = account, terms
         in_file = engine.dialect.name == "sqlite"
         self._lock: FileLock | SessionLock = FileLock(engine) if in_file else SessionLock(engine, account)
+        self._me = this_process(terms.now())
         self._renewing: float | None = None
         try:
             self.fence, self._since = self._claimed(engine)
@@ -100,7 +100,7 @@ class Lease:
 
     def _claimed(self, engine: Engine) -> tuple[int, float]:
         """Take the role in one transaction; its fence, and the instant from which the lease counts."""
-        me = this_process(self._terms.now())
+        me = self._me
         with engine.connect() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(WAIT_FOR_ROW)
@@ -135,11 +135,13 @@ class Lease:
             LeaseLost: the fence has been raised.
         """
         self._renewing = self._terms.monotonic() if self.due else None
-        values = {"account": self._account, "mine": self.fence, "idle_ms": str(int(1e3 * self._terms.seconds))}
+        values: dict[str, object] = {"account": self._account, "mine": self.fence, "me": self._me}
+        values["idle_ms"] = str(int(1e3 * self._terms.seconds))
+        database = connection.dialect.name
         if self._renewing is None:
-            held = connection.execute(_asserting(connection.dialect), values).first() is not None
+            held = connection.execute(_asserting(database), values).first() is not None
         else:
-            held = connection.execute(_renewing(connection.dialect), values | {"until": self._until()}).rowcount == 1
+            held = connection.execute(_renewing(database), values | {"until": self._until()}).rowcount == 1
         if not held:
             row = connection.execute(ROW, {"account": self._account}).mappings().first()
             newer = (row["holder"], row["fence"]) if row else ("whoever removed its row", 0)
@@ -254,11 +256,11 @@ def lock_file(path: Path, me: str) -> IO[str]:
 
 
 @cache
-def _asserting(dialect: Dialect) -> Executable:
-    held = select(lease.c.fence).where(MINE, lease.c.fence == bindparam("mine"))
-    return held.add_columns(ENDS_IF_IDLE).with_for_update(read=True) if dialect.name == "postgresql" else held
+def _asserting(database: str) -> Executable:
+    held = select(lease.c.fence).where(HELD)
+    return held.add_columns(ENDS_IF_IDLE).with_for_update(read=True) if database == "postgresql" else held
 
 
 @cache
-def _renewing(dialect: Dialect) -> Executable:
-    return RENEW.returning(ENDS_IF_IDLE) if dialect.name == "postgresql" else RENEW
+def _renewing(database: str) -> Executable:
+    return RENEW.returning(ENDS_IF_IDLE) if database == "postgresql" else RENEW

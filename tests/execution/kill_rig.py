@@ -217,6 +217,9 @@ def sent_before_saved(home: Path) -> set[str]:
     if not (home / "ledger.db").exists():
         return set()
     ledger, venue = sqlite3.connect(home / "ledger.db"), sqlite3.connect(home / "venue.db")
+    if not ledger.execute("SELECT name FROM sqlite_master").fetchall():
+        # A first life that died while it made its tables has traded nothing.
+        return {row[0] for row in venue.execute("SELECT client_order_id FROM orders")}
     committed = {row[0] for row in ledger.execute("SELECT coid FROM order_intent WHERE sent_at IS NOT NULL")}
     return {row[0] for row in venue.execute("SELECT client_order_id FROM orders")} - committed
 

@@ -161,6 +161,19 @@ def test_a_holder_that_wakes_before_anybody_claims_goes_on(open_ledger: Opener, 
         open_ledger().claim(clock.terms)
 
 
+def test_a_fence_that_comes_again_with_an_older_ledger_is_not_taken_for_ones_own(
+    open_ledger: Opener, clock: Time
+) -> None:
+    first = open_ledger()
+    first.claim(clock.terms)
+    with first.engine.begin() as connection:
+        connection.execute(text("UPDATE lease SET holder = 'another'"))
+    for waited in (0.0, 5.0):
+        clock.pass_(waited)
+        with pytest.raises(LeaseLost, match="taken over by another, fence 1: this process, fence 1"):
+            deposit(first)
+
+
 def test_the_death_of_a_replaced_holder_does_not_free_the_role(open_ledger: Opener, clock: Time) -> None:
     first, second = open_ledger(), open_ledger()
     first.claim(clock.terms)
