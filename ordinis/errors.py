@@ -190,9 +190,28 @@ class AnotherWriter(OrdinisError):
 
     exit_code = 4
 
-    def __init__(self, holder: str) -> None:
-        self.holder = holder
-        super().__init__(f"the ledger is held by {holder}; stop that actor first")
+    def __init__(self, holder: str, fence: int = 0, until: str = "") -> None:
+        """`until` is when its lease ends; empty, as is `fence`, where it has none."""
+        self.holder, self.fence, self.until = holder, fence, until
+        lease = f" (fence {fence}, lease until {until})" if until else ""
+        super().__init__(
+            f"the ledger is held by {holder}{lease}; stop that actor first. A dead one is replaced at once, one that "
+            "hangs when its lease has ended (docs/operating.md, Two actors)"
+        )
+
+
+class LeaseLost(OrdinisError):
+    """Another execution actor has taken the ledger over from this one, which may write and send nothing more."""
+
+    exit_code = 4
+
+    def __init__(self, account: str, fence: int, holder: str, newer: int) -> None:
+        self.account, self.fence, self.holder, self.newer = account, fence, holder, newer
+        super().__init__(
+            f"account {account} was taken over by {holder}, fence {newer}: this process, fence {fence}, had not "
+            "renewed its lease, or had lost its connection. It stops and sends nothing more; the other goes on with "
+            "its orders (docs/operating.md, Two actors)"
+        )
 
 
 class NotReconciled(OrdinisError):

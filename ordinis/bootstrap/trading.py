@@ -155,8 +155,19 @@ def _market_clock(settings: Settings) -> ReplayClock:
     return start_clock(calendar, first, venue_time(settings))
 
 
-def actor(settings: Settings, clock: Clock, *, remote: bool = True, kill_point: KillHook | None = None) -> Actor:
-    """The execution actor; it asks the allocation service over HTTP, or with `remote=False` an allocator of its own."""
+def actor(
+    settings: Settings,
+    clock: Clock,
+    book: Ledger | None = None,
+    *,
+    remote: bool = True,
+    kill_point: KillHook | None = None,
+) -> Actor:
+    """The execution actor; it asks the allocation service over HTTP, or with `remote=False` an allocator of its own.
+
+    Args:
+        book: the ledger on which the role of the trading process was claimed; without one it may not send.
+    """
     from ordinis.allocation.remote import RemoteAllocator
     from ordinis.clock import trading_calendar
 
@@ -167,7 +178,7 @@ def actor(settings: Settings, clock: Clock, *, remote: bool = True, kill_point: 
         else allocator(settings.allocator, rulebook(settings).limits)
     )
     past = history(settings, clock.now(), calendar.session_of(clock.now()))
-    return _assembled(settings, clock, ledger(settings), broker(settings, clock), asked, past, kill_point)
+    return _assembled(settings, clock, book or ledger(settings), broker(settings, clock), asked, past, kill_point)
 
 
 def _assembled(

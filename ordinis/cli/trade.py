@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import date
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ import typer
 from ordinis.cli.app import AsJson, app, console, errors, show
 
 if TYPE_CHECKING:
+    from ordinis.ports import Ledger
     from ordinis.settings import Settings
 
 
@@ -32,7 +32,7 @@ def trade(
     from ordinis import bootstrap
     from ordinis.clock import trading_calendar
     from ordinis.errors import ConfigurationError
-    from ordinis.execution.replaying import live_through, resume_session, start_clock
+    from ordinis.execution.replaying import live_through, pause, resume_session, start_clock
     from ordinis.settings import load
 
     if not replay:
@@ -51,13 +51,13 @@ def trade(
         console.print(f"Nothing to do: the ledger is at session {calendar.previous_session(first)}.")
         return
     clock = start_clock(calendar, first, bootstrap.venue_time(settings))
-    actor = bootstrap.actor(settings, clock, remote=not local)
+    actor = bootstrap.actor(settings, clock, book, remote=not local)
 
     def after_close(session: date) -> None:
         if nightly:
-            _run_nightly(settings, session)
-        if settings.replay_seconds and session < last:
-            time.sleep(settings.replay_seconds)
+            _run_nightly(settings, session, book)
+        if session < last:
+            pause(book, settings.replay_seconds)
 
     live_through(
         actor, clock, bootstrap.source(settings).stream(bootstrap.universe(settings), first, last), after_close
@@ -69,12 +69,17 @@ def trade(
     console.print(f"Traded sessions {first} to {last}.")
 
 
-def _run_nightly(settings: Settings, session: date) -> None:
+def _run_nightly(settings: Settings, session: date, book: Ledger) -> None:
     from ordinis import bootstrap
     from ordinis.operations.prefect_api import after_close
 
     records = bootstrap.records(settings)
-    after_close(settings, session, lambda: records.job_done("nightly", session))
+
+    def done() -> bool:
+        book.renew()
+        return records.job_done("nightly", session)
+
+    after_close(settings, session, done)
 
 
 @app.command()

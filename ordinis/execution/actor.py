@@ -264,6 +264,7 @@ class Actor:
             if self.engine.execute(decision, self.prices(decision, view), last=last) or last:
                 return
             clock.wait(AGAIN.total_seconds())
+            self.engine.ledger.renew()
             if clock.now() - agreed >= COMPARED_EVERY:
                 agreed, last = clock.now(), not self._agrees(session)
 

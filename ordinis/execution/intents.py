@@ -212,7 +212,7 @@ class OrderEngine(Wire):
             reserved_notional=passed.reserved,
         )
         now = self.clock.now()
-        unit.orders.add(intent, at=now, fence=self.fence, reason=denied)
+        unit.orders.add(intent, at=now, fence=self.ledger.fence, reason=denied)
         if denied:
             logger.warning("order denied symbol=%s reason=%s", order.symbol, denied)
         if isinstance(verdict, Denied) and verdict.halts:
@@ -227,7 +227,9 @@ class OrderEngine(Wire):
             if reason:
                 unit.orders.move(coid, OrderState.EXPIRED_UNSENT, local_event(coid, "EXPIRED_UNSENT", now, reason))
             else:
-                sending = OrderEvent(f"{coid}:SENDING", "local", now, now, {"state": "SENDING"}, sent_at=now)
+                sending = OrderEvent(
+                    f"{coid}:SENDING", "local", now, now, {"state": "SENDING"}, sent_at=now, fence=self.ledger.fence
+                )
                 unit.orders.move(coid, OrderState.SENDING, sending)
             unit.commit()
         self.kill_point(KillPoint.SENDING)

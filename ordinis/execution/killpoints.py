@@ -14,6 +14,7 @@ class KillPoint(StrEnum):
     DECIDED = "decision committed"
     INTENT = "intent committed"
     SENDING = "sending committed"
+    RENEWED = "lease renewed before a send"
     WIRE = "about to write to the wire"
     REPLIED = "the broker replied"
     ACKNOWLEDGED = "acknowledgement committed"

@@ -57,8 +57,11 @@ def reconcile(engine: OrderEngine, *, finish: bool = False, locked_too: bool = F
     Raises:
         BrokerUnavailable: a query failed; nothing may be inferred.
         NotReconciled: account, clock, positions or cash differ and no fill or movement explains it.
+        LeaseLost: another process trades by now.
     """
     ledger, broker, clock = engine.ledger, engine.broker, engine.clock
+    # A process that was replaced while it hung should say that, and not how its clock differs from the broker's.
+    ledger.renew()
     account = known(broker.account(), "account")
     if account.account != ledger.account:
         raise NotReconciled([f"the broker's account is {account.account}, the ledger's is {ledger.account}"])

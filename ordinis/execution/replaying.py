@@ -6,6 +6,7 @@ instant of that same session, so its time, if it has one, is where the clock sta
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from datetime import date, datetime
 
@@ -41,3 +42,16 @@ def live_through(
         actor.on(event)
         if isinstance(event, SessionClosed):
             after_close(event.session)
+
+
+def pause(
+    ledger: Ledger,
+    seconds: float,
+    sleep: Callable[[float], None] = time.sleep,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> None:
+    """Wait between two sessions, and keep the role of the trading process meanwhile."""
+    until = monotonic() + seconds
+    while (left := until - monotonic()) > 0:
+        ledger.renew()
+        sleep(min(left, 1.0))

@@ -50,7 +50,6 @@ class Wire:
     clock: Clock
     gates: Gates
     breakers: Breakers = field(default_factory=Breakers)
-    fence: int = 1
     kill_point: KillHook = survive
     quarantine: Quarantine = field(default_factory=Quarantine)
     doubts: dict[str, datetime] = field(default_factory=dict)
@@ -100,10 +99,33 @@ class Wire:
             intent.client_order_id, intent.symbol, intent.side, intent.quantity, intent.type, intent.limit_price
         )
         self.kill_point(KillPoint.WIRE)
+        # This process may have hung since its last commit, and another may trade by now.
+        while not self.ledger.holds():
+            if not self._passes_again(intent):
+                return
         self.quarantine.begin(intent.client_order_id)
         outcome = self.broker.submit(request)
         self.kill_point(KillPoint.REPLIED)
         self._acknowledge(intent, outcome)
+
+    def _passes_again(self, intent: OrderIntent) -> bool:
+        """Assert the fence, renew the lease and pass the gates anew; an order that was never sent and may not go ends.
+
+        Raises:
+            LeaseLost: another process has taken over, and resolves the order.
+        """
+        coid, now, decision = intent.client_order_id, self.clock.now(), self._decision(intent)
+        with self.ledger.begin() as unit:
+            reason = self.gates.still_valid(unit, decision, intent.symbol, intent.side, now)
+            known = unit.orders.get(coid)
+            if reason and known is not None and known.state is OrderState.SENDING:
+                told = local_event(coid, OrderState.REJECTED.value, now, f"not sent, {reason}")
+                unit.orders.move(coid, OrderState.REJECTED, told)
+            unit.commit()
+        self.kill_point(KillPoint.RENEWED)
+        if reason:
+            logger.warning("order not sent after a pause symbol=%s reason=%s", intent.symbol, reason)
+        return not reason
 
     def _acknowledge(self, intent: OrderIntent, outcome: SubmitOutcome) -> None:
         if isinstance(outcome, Accepted):

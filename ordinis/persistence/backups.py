@@ -22,9 +22,10 @@ from ordinis.persistence import integrity
 from ordinis.persistence.anchor import sync_folder
 from ordinis.persistence.engine import connect, sqlite_file
 from ordinis.persistence.failures import told
+from ordinis.persistence.lease import lock_file, lock_path, this_process
 from ordinis.persistence.schema import upgrade
 from ordinis.persistence.tables import balance
-from ordinis.persistence.unit_of_work import SqlLedger, lock_file
+from ordinis.persistence.unit_of_work import SqlLedger
 
 COMPANIONS = ("-journal", "-wal", "-shm")
 
@@ -76,7 +77,7 @@ def restore(url: str, account: str, path: Path, at: datetime) -> Path | None:
         raise _not_a_file()
     if not path.is_file() or (file.exists() and path.samefile(file)):
         raise BackupUnusable(str(path), "there is no such file" if not path.exists() else "it is the ledger itself")
-    with lock_file(file.with_name(f"{file.name}.lock")):
+    with lock_file(lock_path(file), this_process(at)):
         staged = file.with_name(f"{file.name}.restoring")
         try:
             shutil.copyfile(path, staged)

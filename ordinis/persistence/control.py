@@ -1,4 +1,11 @@
-"""What people and breakers said, as it is kept: trading states and overrides, chains of which the last row counts."""
+"""What people and breakers said, as it is kept: trading states and overrides, chains of which the last row counts.
+
+A transaction that sends an order reads the state, and one that kills writes it: either waits for the other to end, so
+no order is committed as sent after a committed kill. SQLite has one writer anyway. On PostgreSQL no row can be locked
+for that: the rows are append-only, and the lease's row must be free for a kill while the actor hangs or is dead. Both
+take a lock on the account's name instead, which PostgreSQL keeps until their transactions end: senders share it, a
+writer has it alone.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +48,6 @@ class SqlControl:
         self._connection, self._account = connection, account
 
     def state(self, symbol: str = "") -> ControlRow | None:
-        # A kill waits for every order that is being sent, or comes before it; SQLite has one writer anyway.
         self._lock("pg_advisory_xact_lock_shared")
         rows = read(self._connection, IN_FORCE, self._control, scope=self._scope(symbol) if symbol else self._account)
         return rows[0] if rows else None

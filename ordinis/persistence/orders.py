@@ -38,7 +38,7 @@ ADD = insert(order_intent)
 MOVE = (
     update(order_intent)
     .where(order_intent.c.coid == bindparam("moved"), order_intent.c.version == bindparam("seen"))
-    .values({name: bindparam(name) for name in ("state", "version", "broker_order_id", "sent_at")})
+    .values({name: bindparam(name) for name in ("state", "version", "broker_order_id", "sent_at", "fence")})
 )
 TOLD = exists().where(order_event.c.event_key == bindparam("event_key"))
 MOVING = BY_ID.add_columns(TOLD.label("told"))
@@ -92,7 +92,7 @@ class SqlOrders:
         )
         if not found:
             raise NotFound("order", client_order_id)
-        [(intent, told)] = found
+        [(intent, told, fence)] = found
         if told:
             return intent
         if state != intent.state and state not in TRANSITIONS.get(intent.state, frozenset()):
@@ -109,6 +109,7 @@ class SqlOrders:
             "version": moved.version,
             "broker_order_id": moved.broker_order_id,
             "sent_at": moved.sent_at,
+            "fence": fence if event.fence is None else event.fence,
         }
         self._append(client_order_id, event, change)
         written = self._connection.execute(MOVE, {"moved": client_order_id, "seen": intent.version, **change})
@@ -163,8 +164,8 @@ class SqlOrders:
         )
 
 
-def _moving(row: RowMapping) -> tuple[OrderIntent, bool]:
-    return _intent(row), bool(row["told"])
+def _moving(row: RowMapping) -> tuple[OrderIntent, bool, int]:
+    return _intent(row), bool(row["told"]), row["fence"]
 
 
 def _cancel(row: RowMapping) -> CancelRequest:

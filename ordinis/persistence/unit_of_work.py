@@ -9,36 +9,35 @@ Leaving the block without `commit`, by an error or by forgetting, rolls back.
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
-from ordinis.errors import AnotherWriter, StoreUnavailable
 from ordinis.persistence import anchor, chain, integrity
 from ordinis.persistence.book import SqlBook
 from ordinis.persistence.chain import Head
 from ordinis.persistence.control import SqlControl
 from ordinis.persistence.decisions import SqlDecisions
-from ordinis.persistence.engine import connect, shown, sqlite_file
+from ordinis.persistence.engine import connect, sqlite_file
 from ordinis.persistence.failures import told
+from ordinis.persistence.lease import Lease, Terms
 from ordinis.persistence.mounts import refuse_network
 from ordinis.persistence.orders import SqlOrders
 from ordinis.persistence.schema import upgrade
 from ordinis.persistence.tables import CHAINED
 
 logger = logging.getLogger(__name__)
-TAKE_ROLE = text("SELECT pg_try_advisory_lock(hashtext(:name))")
 
 
 class SqlUnitOfWork:
-    def __init__(self, connection: Connection, account: str, anchor_path: Path | None = None) -> None:
-        self._connection, self._anchor_path = connection, anchor_path
+    def __init__(
+        self, connection: Connection, account: str, anchor_path: Path | None = None, lease: Lease | None = None
+    ) -> None:
+        """With the `lease` that this transaction has asserted, if it has."""
+        self._connection, self._anchor_path, self._lease = connection, anchor_path, lease
         self.decisions = SqlDecisions(connection, account)
         self.orders = SqlOrders(connection, account)
         self.book = SqlBook(connection, account)
@@ -46,6 +45,8 @@ class SqlUnitOfWork:
 
     def commit(self) -> None:
         self._connection.commit()
+        if self._lease is not None:
+            self._lease.committed()
 
     def verify(self) -> None:
         anchored = None if self._anchor_path is None else anchor.read(self._anchor_path)
@@ -83,7 +84,7 @@ class SqlLedger:
             refuse_network(file)
             anchor_path = anchor_path or file.with_name(f"{file.name}.anchor")
         self._anchor_path = anchor_path
-        self._claim: IO[str] | Connection | None = None
+        self._lease: Lease | None = None
         with told(self._engine):
             upgrade(self._engine, "ledger")
 
@@ -103,7 +104,10 @@ class SqlLedger:
             # All that a reader compares is of one instant, as it is on SQLite.
             options["isolation_level"] = "REPEATABLE READ"
         with told(self._engine), self._engine.connect().execution_options(**options) as connection:
-            yield SqlUnitOfWork(connection, self.account, self._anchor_path)
+            lease = self._lease if write else None
+            if lease is not None:
+                lease.assert_in(connection)
+            yield SqlUnitOfWork(connection, self.account, self._anchor_path, lease)
 
     def anchor(self) -> None:
         if self._anchor_path is None:
@@ -112,48 +116,30 @@ class SqlLedger:
             heads = unit.heads()
         anchor.write(self._anchor_path, heads)
 
-    def claim(self) -> None:
-        """Become the ledger's one trading process until this process ends; readers and the kill switch need no claim.
+    def claim(self, terms: Terms | None = None) -> None:
+        """Become the account's one trading process; readers and the kill switch need no claim.
 
-        The claim is an operating-system lock beside a SQLite file, or a session lock of PostgreSQL: a process that
-        died has lost it at once.
+        From here on every transaction that writes asserts the fence and keeps the lease.
 
         Raises:
-            AnotherWriter: another living process has it.
+            AnotherWriter: another process holds the role, and neither is dead nor has let its lease end.
         """
-        if self._engine.dialect.name == "sqlite":
-            file = sqlite_file(self._engine)
-            if file is not None:
-                self._claim = lock_file(file.with_name(f"{file.name}.lock"))
-            return
         with told(self._engine):
-            connection = self._engine.connect()
-            held = connection.execute(TAKE_ROLE, {"name": f"actor {self.account}"}).scalar()
-        if not held:
-            connection.close()
-            raise AnotherWriter(f"another session of {shown(self._engine)}")
-        self._claim = connection
+            self._lease = Lease(self._engine, self.account, terms or Terms())
+
+    @property
+    def fence(self) -> int:
+        return 0 if self._lease is None else self._lease.fence
+
+    def holds(self) -> bool:
+        return self._lease is None or self._lease.holds
+
+    def renew(self) -> None:
+        if self._lease is not None and self._lease.due:
+            with self.begin() as unit:
+                unit.commit()
 
     def close(self) -> None:
-        if self._claim is not None:
-            self._claim.close()
+        if self._lease is not None:
+            self._lease.release()
         self._engine.dispose()
-
-
-def lock_file(path: Path) -> IO[str]:
-    """Hold the lock at `path` until the file is closed; AnotherWriter when another process does."""
-    try:
-        file = path.open("a+", encoding="utf-8")
-    except OSError as error:
-        raise StoreUnavailable(str(path), f"the ledger's lock cannot be opened: {error.strerror}") from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.seek(0)
-        holder = file.read().strip()
-        file.close()
-        raise AnotherWriter(f"process {holder}" if holder else str(path)) from error
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
-    return file

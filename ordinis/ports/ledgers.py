@@ -116,6 +116,8 @@ class OrderEvent:
     payload: Mapping[str, Any]
     broker_order_id: str | None = None
     sent_at: datetime | None = None
+    fence: int | None = None
+    """Of the process that sends the order; None leaves it as it was."""
 
 
 class Book(Protocol):
@@ -207,7 +209,29 @@ class Ledger(Protocol):
     def folder(self) -> Path | None:
         """Where its file lies; None for one in memory or on a server."""
 
-    def begin(self, *, write: bool = True) -> AbstractContextManager[UnitOfWork]: ...
+    @property
+    def fence(self) -> int:
+        """Rises whenever the role of the account's trading process changes hands; 0 while this one has not claimed it.
+
+        Every unit of work that writes asserts it.
+        """
+
+    def holds(self) -> bool:
+        """Whether the lease has time enough left to write to a broker; after a unit of work that writes, it has."""
+
+    def renew(self) -> None:
+        """Keep the lease through a time in which nothing else is written: to be called every few seconds.
+
+        Raises:
+            LeaseLost: another process has taken the role over.
+        """
+
+    def begin(self, *, write: bool = True) -> AbstractContextManager[UnitOfWork]:
+        """Open a unit of work.
+
+        Raises:
+            LeaseLost: it writes, and another process has taken the role over from this one.
+        """
 
     def anchor(self) -> None:
         """Write down outside the database how far it has come, so that a later `verify` notices a cut tail."""

@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
+
+from ordinis.persistence.unit_of_work import SqlLedger
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "ray", "prefect")
@@ -184,6 +187,22 @@ def a_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
     SqlLedger(f"sqlite:///{home / 'ledger.db'}", "sim").close()
     return home
+
+
+def test_a_second_actor_is_told_who_trades_and_orders_carry_the_fence(tmp_path: Path) -> None:
+    run("data", "ingest", "--first", "2016-01-04", "--last", "2019-01-10", home=tmp_path)
+    ledger = SqlLedger(f"sqlite:///{tmp_path / 'ledger.db'}", "sim")
+    ledger.claim()
+    refused = run("trade", "--local", home=tmp_path)
+    assert refused.returncode == 4
+    assert f"another-writer: the ledger is held by process {os.getpid()} on " in refused.stderr
+    assert "(fence 1, lease until " in refused.stderr
+    ledger.close()
+    traded = run("trade", "--local", "--sessions", "1", home=tmp_path, replay_seconds="0")
+    assert "Traded sessions 2019-01-02 to 2019-01-02" in traded.stdout, traded.stderr
+    with ledger.engine.connect() as connection:
+        assert set(connection.execute(text("SELECT fence FROM order_intent")).scalars()) == {2}
+    ledger.close()
 
 
 def test_a_kill_in_the_wrong_folder_says_so_and_makes_nothing(tmp_path: Path) -> None:

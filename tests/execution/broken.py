@@ -3,7 +3,7 @@
 A rig that finds nothing wrong proves something only if it would have found this. `MUST_CATCH` was written down before
 any of them was run:
 
-    engine                  what is wrong with it                                  simulation   SIGKILL
+    engine                  what is wrong with it                                  simulation   SIGKILL   two engines
     SendsBeforeSaving       the order is on the wire before it is in the ledger        x           x
     NotFoundIsRejected      an order that a look-up misses gets a new id at once       x
     FailureIsEmpty          a query that failed is taken for an empty answer           x
@@ -14,6 +14,7 @@ any of them was run:
     RefusedIsFinal          a refused second copy ends the first, still on its way     x
     CancelsOnce             a cancel without effect is not repeated                    x
     SendsUnderAnotherId     what a restart finds unanswered goes out under a new id    x           x
+    IgnoresTheFence         an order is sent without looking who trades by now                                 x
 """
 
 from __future__ import annotations
@@ -131,6 +132,16 @@ class SendsUnderAnotherId(OrderEngine):
         self._acknowledge(intent, Refused("not found, so rejected"))
 
 
+class IgnoresTheFence(OrderEngine):
+    def _write(self, intent: OrderIntent) -> None:
+        self.kill_point(KillPoint.WIRE)
+        outcome = self.broker.submit(
+            OrderRequest(intent.client_order_id, intent.symbol, intent.side, intent.quantity, intent.type)
+        )
+        self.kill_point(KillPoint.REPLIED)
+        self._acknowledge(intent, outcome)
+
+
 MUST_CATCH: dict[str, tuple[type[OrderEngine], ...]] = {
     "simulation": (
         SendsBeforeSaving,
@@ -145,4 +156,5 @@ MUST_CATCH: dict[str, tuple[type[OrderEngine], ...]] = {
         SendsUnderAnotherId,
     ),
     "SIGKILL": (SendsBeforeSaving, SendsUnderAnotherId),
+    "two engines": (IgnoresTheFence,),
 }

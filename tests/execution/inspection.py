@@ -79,6 +79,11 @@ def read(ledger: Ledger, venue: SimulatedBroker, received: Sequence[str] = ()) -
 
 def findings(books: Books, limits: Limits, prices: Mapping[str, Decimal], *, dedupes: bool) -> list[str]:
     """Everything that should not be; empty when both books tell the same, allowed story."""
+    return [*differences(books, dedupes=dedupes), *_limits(books, limits, prices)]
+
+
+def differences(books: Books, *, dedupes: bool) -> list[str]:
+    """Everything that should not be at whatever prices."""
     return [
         *_fills(books),
         *_orders(books, dedupes=dedupes),
@@ -87,7 +92,6 @@ def findings(books: Books, limits: Limits, prices: Mapping[str, Decimal], *, ded
         *_transitions(books),
         *_sells_first(books),
         *(f"{row.symbol} was locked: {row.reason}" for row in books.locks),
-        *_limits(books, limits, prices),
     ]
 
 
