@@ -104,6 +104,7 @@ def test_an_intent_that_another_process_sends_carries_the_fence_of_the_sender(wo
         world.engine(crash_at=(KillPoint.INTENT, 1)).execute(decision, world.prices())
     world.ledger.close()
     world.ledger = world.another_takes_over()
+    assert world.engine().execute(decision, world.prices())
     world.agree()
     changes = {event["payload"].get("state", "fill"): json.loads(event["change"]) for event in world.events()}
     assert {state: change.get("fence") for state, change in changes.items()} == {
