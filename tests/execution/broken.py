@@ -1,19 +1,19 @@
 """Engines broken on purpose, each in one way that real systems have been broken, and the rigs that must notice.
 
 A rig that finds nothing wrong proves something only if it would have found this. `MUST_CATCH` was written down before
-any of them was run:
+any of them was run by that rig; R3 is the state machine of `test_stateful`:
 
-    engine                  what is wrong with it                                  simulation   SIGKILL
-    SendsBeforeSaving       the order is on the wire before it is in the ledger        x           x
-    NotFoundIsRejected      an order that a look-up misses gets a new id at once       x
-    FailureIsEmpty          a query that failed is taken for an empty answer           x
-    BooksTwice              an execution that is reported again is booked again        x
-    ForgetsLateFills        executions of an order that has ended are dropped          x
-    BuysAtOnce              buys do not wait for the sells that pay for them           x
-    NeverLooksAgain         after a restart what is found is sent without the gates    x
-    RefusedIsFinal          a refused second copy ends the first, still on its way     x
-    CancelsOnce             a cancel without effect is not repeated                    x
-    SendsUnderAnotherId     what a restart finds unanswered goes out under a new id    x           x
+    engine                  what is wrong with it                                  simulation   SIGKILL   R3
+    SendsBeforeSaving       the order is on the wire before it is in the ledger        x           x      x
+    NotFoundIsRejected      an order that a look-up misses gets a new id at once       x                  x
+    FailureIsEmpty          a query that failed is taken for an empty answer           x                  x
+    BooksTwice              an execution that is reported again is booked again        x                  x
+    ForgetsLateFills        executions of an order that has ended are dropped          x                  x
+    BuysAtOnce              buys do not wait for the sells that pay for them           x                  x
+    NeverLooksAgain         after a restart what is found is sent without the gates    x                  x
+    RefusedIsFinal          a refused second copy ends the first, still on its way     x                  x
+    CancelsOnce             a cancel without effect is not repeated                    x                  x
+    SendsUnderAnotherId     what a restart finds unanswered goes out under a new id    x           x      x
 """
 
 from __future__ import annotations
@@ -145,4 +145,16 @@ MUST_CATCH: dict[str, tuple[type[OrderEngine], ...]] = {
         SendsUnderAnotherId,
     ),
     "SIGKILL": (SendsBeforeSaving, SendsUnderAnotherId),
+    "state machine": (
+        SendsBeforeSaving,
+        NotFoundIsRejected,
+        FailureIsEmpty,
+        BooksTwice,
+        ForgetsLateFills,
+        BuysAtOnce,
+        NeverLooksAgain,
+        RefusedIsFinal,
+        CancelsOnce,
+        SendsUnderAnotherId,
+    ),
 }
