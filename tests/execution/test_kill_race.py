@@ -38,7 +38,7 @@ from ordinis.ports import OrderEvent
 from tests.brokers.market import CALENDAR, SYMBOLS, TODAY, a_broker, instruments
 from tests.execution.test_order_engine import COSTS, LIMITS, PRICES, VOLATILITY
 
-QUICK, MANY = 100, 500
+QUICK, MANY, ON_POSTGRESQL = 100, 500, 50
 LATEST = 40
 """The engine's kill point at whose passing the kill is let go, at the latest."""
 ON_THE_WIRE = 0.005
@@ -242,6 +242,21 @@ def test_no_order_is_committed_as_sent_after_a_kill_is(races: Races, tmp_path: P
 @pytest.mark.processes
 def test_no_order_of_many_is_committed_as_sent_after_a_kill_is(races: Races, tmp_path: Path) -> None:
     judged(races.run(f"sqlite:///{tmp_path / 'ledger.db'}", range(QUICK, QUICK + MANY)))
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_no_order_is_committed_as_sent_after_a_kill_is_on_postgresql(races: Races, database_url: str) -> None:
+    judged(races.run(database_url, range(ON_POSTGRESQL)))
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_an_engine_that_looks_before_its_transaction_loses_a_race_on_postgresql(
+    races: Races, database_url: str
+) -> None:
+    found = races.run(database_url, range(ON_POSTGRESQL), LooksBeforeItsTransaction)
+    assert any(race.wrong for race in found)
 
 
 @pytest.mark.processes
