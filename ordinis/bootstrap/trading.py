@@ -105,13 +105,16 @@ def broker_for_control(settings: Settings) -> Broker:
         NotFound: the venue's book is not where the settings point.
         BrokerUnavailable: the venue does not answer.
     """
+    if settings.broker == "venue":
+        from ordinis.brokers.venue_client import VenueClient
+
+        # The market may move on at any moment, and the venue refuses a request of an earlier one.
+        venue_time(settings)
+        return VenueClient(settings.venue_url, None)
     from ordinis.clock import ReplayClock, trading_calendar
 
-    if settings.broker == "simulated":
-        book = settings.home.absolute() / "venue.db"
-        _must_exist(settings, str(book), "venue", "sqlite:///")
-    opening = trading_calendar().opens(settings.replay_first)
-    return broker(settings, ReplayClock(venue_time(settings) or opening))
+    _must_exist(settings, str(settings.home.absolute() / "venue.db"), "venue", "sqlite:///")
+    return broker(settings, ReplayClock(trading_calendar().opens(settings.replay_first)))
 
 
 def _must_exist(settings: Settings, path: str, kind: str, url: str) -> None:

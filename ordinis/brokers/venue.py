@@ -1,8 +1,9 @@
 """The simulated broker as a program of its own.
 
 A small HTTP server around `SimulatedBroker`, with its book in its own file. The market is a replay, so the venue has
-no clock of its own: every request says at what replayed instant it is made (header X-Market-Time), and the venue
-refuses to go back. An order is committed to the book before the reply is written.
+no clock of its own: a request says at what replayed instant it is made (header X-Market-Time), and the venue refuses
+to go back; one that does not say is of the latest instant. An order is committed to the book before the reply is
+written.
 
     GET  /account /positions /open-orders /quotes?symbols=A,B /now /capabilities
     GET  /orders/{client_order_id}  /closed-orders?since=  /fills?since=  /movements?since=

@@ -11,13 +11,16 @@ import hashlib
 import json
 from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime
-from decimal import Decimal
+from decimal import Context, Decimal
 from enum import Enum
 from typing import Any
 
 PLAIN = frozenset({str, int, float, bool, type(None)})
 """Exactly these: a member of an enumeration is a string too, and is written as its value."""
 ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+EXACT = Context(prec=100)
+"""In which money is summed: the default context rounds to 28 digits, and sums would depend on their order."""
 
 
 def decimal_text(value: Decimal) -> str:

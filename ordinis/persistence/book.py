@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import date, datetime
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
 from sqlalchemy import BindParameter, Connection, RowMapping, bindparam, insert, literal, select, update
 
-from ordinis.domain.canonical import canonical
+from ordinis.domain.canonical import EXACT, canonical
 from ordinis.domain.orders import Fill, Side
 from ordinis.domain.portfolio import ZERO, Movement, Valuation
 from ordinis.errors import LedgerConflict
@@ -107,7 +107,8 @@ class SqlBook:
                 "reverses": row.reverses,
             },
         )
-        self._change(before, row.symbol, row.units, row.cash, traded_at=row.at)
+        with localcontext(EXACT):
+            self._change(before, row.symbol, row.units, row.cash, traded_at=row.at)
         return True
 
     def fills(self, since: datetime | None = None) -> Sequence[Fill]:
@@ -132,7 +133,8 @@ class SqlBook:
                 "ts": row.at,
             },
         )
-        self._change(self._standing(row.symbol, None), row.symbol, row.quantity, row.cash, traded_at=None)
+        with localcontext(EXACT):
+            self._change(self._standing(row.symbol, None), row.symbol, row.quantity, row.cash, traded_at=None)
         return True
 
     def movements(self) -> Sequence[Movement]:

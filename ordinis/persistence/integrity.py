@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Table, create_engine, text
 
-from ordinis.domain.canonical import canonical, decimal_text, digest
+from ordinis.domain.canonical import EXACT, canonical, decimal_text, digest
 from ordinis.domain.decisions import Verdict
 from ordinis.errors import LedgerDamaged
 from ordinis.persistence import chain, schema
@@ -168,7 +168,8 @@ def _book(connection: Connection, anchored: Mapping[str, Head]) -> None:
     _compare(connection, order_intent, ("coid",), intents, "its events")
     _compare(connection, fill, ("account", "exec_id"), fills, "its events")
     _filled(intents, fills.values())
-    positions, cash = _sums(fills.values(), moved)
+    with localcontext(EXACT):
+        positions, cash = _sums(fills.values(), moved)
     _compare(connection, position, ("account", "symbol"), positions, "its fills and movements")
     _balances(connection, cash)
 

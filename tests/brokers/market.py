@@ -44,9 +44,10 @@ def a_broker(
     costs: CostModel | None = None,
     cash: str = "10000",
     prices: PriceHistory | None = None,
+    account: str = "sim",
 ) -> SimulatedBroker:
     broker = SimulatedBroker(
-        VenueBook(book, "sim"),
+        VenueBook(book, account),
         PriceTape(prices or history()),
         instruments(),
         costs or ProportionalCost(10.0),

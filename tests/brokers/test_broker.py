@@ -184,6 +184,16 @@ def test_a_venue_that_is_not_there_is_unknown_and_ambiguous() -> None:
     assert isinstance(client.submit(buy("1")), Ambiguous)
 
 
+@pytest.mark.parametrize("make", ["over HTTP"], indirect=True)
+def test_a_client_without_a_clock_reaches_a_venue_whose_market_has_moved_on(make: MakeBroker) -> None:
+    actor = make(at_the_window())
+    assert isinstance(actor, VenueClient)
+    actor.account()
+    url = str(actor._http.base_url)
+    assert isinstance(VenueClient(url, ReplayClock(EPOCH)).suspend_trading(True), Unknown)
+    assert VenueClient(url, None).suspend_trading(True) == Known(True)
+
+
 def test_a_book_belongs_to_one_account(tmp_path: Path) -> None:
     VenueBook(tmp_path / "venue.db", "mine")
     with pytest.raises(ConfigurationError, match="is the book of account mine, not of yours"):

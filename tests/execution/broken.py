@@ -1,20 +1,20 @@
 """Engines broken on purpose, each in one way that real systems have been broken, and the rigs that must notice.
 
 A rig that finds nothing wrong proves something only if it would have found this. `MUST_CATCH` was written down before
-any of them was run:
+any of them was run by that rig; R3 is the state machine of `test_stateful`:
 
-    engine                  what is wrong with it                                  simulation   SIGKILL   two engines
-    SendsBeforeSaving       the order is on the wire before it is in the ledger        x           x
-    NotFoundIsRejected      an order that a look-up misses gets a new id at once       x
-    FailureIsEmpty          a query that failed is taken for an empty answer           x
-    BooksTwice              an execution that is reported again is booked again        x
-    ForgetsLateFills        executions of an order that has ended are dropped          x
-    BuysAtOnce              buys do not wait for the sells that pay for them           x
-    NeverLooksAgain         after a restart what is found is sent without the gates    x
-    RefusedIsFinal          a refused second copy ends the first, still on its way     x
-    CancelsOnce             a cancel without effect is not repeated                    x
-    SendsUnderAnotherId     what a restart finds unanswered goes out under a new id    x           x
-    IgnoresTheFence         an order is sent without looking who trades by now                                 x
+    engine                  what is wrong with it                                  simulation  SIGKILL  R3  two engines
+    SendsBeforeSaving       the order is on the wire before it is in the ledger        x          x     x
+    NotFoundIsRejected      an order that a look-up misses gets a new id at once       x                x
+    FailureIsEmpty          a query that failed is taken for an empty answer           x                x
+    BooksTwice              an execution that is reported again is booked again        x                x
+    ForgetsLateFills        executions of an order that has ended are dropped          x                x
+    BuysAtOnce              buys do not wait for the sells that pay for them           x                x
+    NeverLooksAgain         after a restart what is found is sent without the gates    x                x
+    RefusedIsFinal          a refused second copy ends the first, still on its way     x                x
+    CancelsOnce             a cancel without effect is not repeated                    x                x
+    SendsUnderAnotherId     what a restart finds unanswered goes out under a new id    x          x     x
+    IgnoresTheFence         an order is sent without looking who trades by now                              x
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from ordinis.domain.orders import (
 )
 from ordinis.execution.intents import OrderEngine
 from ordinis.execution.killpoints import KillPoint
+from ordinis.execution.prices import Prices
 from ordinis.ports import OrderEvent
 
 
@@ -47,7 +48,7 @@ class SendsBeforeSaving(OrderEngine):
 
 
 class NotFoundIsRejected(OrderEngine):
-    def _not_found(self, intent: OrderIntent) -> None:
+    def _not_found(self, intent: OrderIntent, prices: Prices | None) -> None:
         self._give_up(intent)
 
     def _give_up(self, intent: OrderIntent) -> None:
@@ -60,10 +61,10 @@ class NotFoundIsRejected(OrderEngine):
 
 
 class FailureIsEmpty(NotFoundIsRejected):
-    def _not_found(self, intent: OrderIntent) -> None:
-        OrderEngine._not_found(self, intent)
+    def _not_found(self, intent: OrderIntent, prices: Prices | None) -> None:
+        OrderEngine._not_found(self, intent, prices)
 
-    def _ask(self, intent: OrderIntent) -> None:
+    def _ask(self, intent: OrderIntent, prices: Prices | None) -> None:
         answer = self.broker.order(intent.client_order_id)
         if isinstance(answer, Known) and answer.value is not None:
             self.hear(answer.value)
@@ -126,7 +127,7 @@ class CancelsOnce(OrderEngine):
 
 
 class SendsUnderAnotherId(OrderEngine):
-    def _not_found(self, intent: OrderIntent) -> None:
+    def _not_found(self, intent: OrderIntent, prices: Prices | None) -> None:
         twice = OrderRequest(f"{intent.client_order_id}-2", intent.symbol, intent.side, intent.quantity)
         self.broker.submit(twice)
         self._acknowledge(intent, Refused("not found, so rejected"))
@@ -157,4 +158,16 @@ MUST_CATCH: dict[str, tuple[type[OrderEngine], ...]] = {
     ),
     "SIGKILL": (SendsBeforeSaving, SendsUnderAnotherId),
     "two engines": (IgnoresTheFence,),
+    "state machine": (
+        SendsBeforeSaving,
+        NotFoundIsRejected,
+        FailureIsEmpty,
+        BooksTwice,
+        ForgetsLateFills,
+        BuysAtOnce,
+        NeverLooksAgain,
+        RefusedIsFinal,
+        CancelsOnce,
+        SendsUnderAnotherId,
+    ),
 }

@@ -85,17 +85,17 @@ def findings(books: Books, limits: Limits, prices: Mapping[str, Decimal], *, ded
 def differences(books: Books, *, dedupes: bool) -> list[str]:
     """Everything that should not be at whatever prices."""
     return [
-        *_fills(books),
-        *_orders(books, dedupes=dedupes),
-        *_quantities(books),
+        *fills(books),
+        *orders(books, dedupes=dedupes),
+        *quantities(books),
         *_times(books),
-        *_transitions(books),
+        *transitions(books),
         *_sells_first(books),
         *(f"{row.symbol} was locked: {row.reason}" for row in books.locks),
     ]
 
 
-def _fills(books: Books) -> Iterator[str]:
+def fills(books: Books) -> Iterator[str]:
     ours, theirs = {f.exec_id: f for f in books.fills}, {f.exec_id: f for f in books.executions}
     yield from (f"fill {name} was lost" for name in sorted(theirs.keys() - ours.keys()))
     yield from (f"fill {name} was invented" for name in sorted(ours.keys() - theirs.keys()))
@@ -106,7 +106,7 @@ def _fills(books: Books) -> Iterator[str]:
         yield f"holdings are {dict(books.holdings)} in the ledger and {dict(books.positions)} at the venue"
 
 
-def _orders(books: Books, *, dedupes: bool) -> Iterator[str]:
+def orders(books: Books, *, dedupes: bool) -> Iterator[str]:
     """Every order of the venue has one row, committed as sent before it was accepted."""
     for name, order in books.orders.items():
         intent = books.by_id.get(name)
@@ -121,7 +121,7 @@ def _orders(books: Books, *, dedupes: bool) -> Iterator[str]:
         yield f"order {twice[0]} was sent twice to a venue that does not deduplicate"
 
 
-def _quantities(books: Books) -> Iterator[str]:
+def quantities(books: Books) -> Iterator[str]:
     executed: dict[tuple[str, str], Decimal] = {}
     booked: dict[str, Decimal] = {}
     for fill in books.executions:
@@ -159,7 +159,7 @@ def _times(books: Books) -> Iterator[str]:
             yield f"{intent.side} {intent.client_order_id} was sent while trading was {state}"
 
 
-def _transitions(books: Books) -> Iterator[str]:
+def transitions(books: Books) -> Iterator[str]:
     for name, events in books.events.items():
         states = [OrderState(e["payload"]["state"]) for e in events if "state" in e["payload"]]
         for before, after in pairwise(states):

@@ -410,3 +410,15 @@ def test_cash_and_units_are_conserved_to_the_last_digit(
             units = sum((sign[s] * q for name, s, q, _, _ in trades if name == symbol), Decimal(0))
             assert unit.book.holdings().get(symbol, Decimal(0)) == units
         unit.verify()
+
+
+def test_sums_of_more_than_28_digits_keep_their_last_and_verify_in_any_order(ledger: SqlLedger) -> None:
+    small = Fill("sim", "e1", None, "BTC", Side.BUY, Decimal("1e-9"), Decimal("1e-9"), Decimal(0), NOW)
+    with ledger.begin() as unit:
+        unit.book.fill(small, source="poll", received_at=NOW)
+        unit.book.movement(Movement("sim", "m1", "deposit", Decimal(10**13), NOW))
+        unit.book.fill(replace(small, exec_id="e2"), source="poll", received_at=NOW)
+        unit.commit()
+    with ledger.begin(write=False) as unit:
+        unit.verify()
+        assert unit.book.cash() == Decimal("9999999999999.999999999999999998")

@@ -1,0 +1,67 @@
+"""Stories of an order engine, told by hypothesis: whatever happens in whatever order, both books stay right.
+
+Each engine that is broken on purpose is found; of at most 500 stories of 50 sentences each, the one that shows it was
+
+    SendsBeforeSaving      2      BooksTwice           4      NeverLooksAgain    135
+    NotFoundIsRejected     4      ForgetsLateFills     4      RefusedIsFinal      75
+    SendsUnderAnotherId    4      FailureIsEmpty      14      CancelsOnce        142
+                                  BuysAtOnce          14
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from ordinis.execution.intents import OrderEngine
+from tests.execution.broken import MUST_CATCH
+from tests.execution.state_machine import OrderEngineStory
+
+PATIENT = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(PATIENT, max_examples=150, stateful_step_count=40, derandomize=True)
+MANY = settings(PATIENT, max_examples=500, stateful_step_count=50, print_blob=True)
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Every fault is logged, and there are thousands."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def test_every_story_ends_well() -> None:
+    run_state_machine_as_test(OrderEngineStory, settings=QUICK)
+
+
+@pytest.mark.slow
+def test_every_one_of_many_stories_ends_well() -> None:
+    run_state_machine_as_test(OrderEngineStory, settings=MANY)
+
+
+def until_caught(engine: type[OrderEngine]) -> tuple[int, str]:
+    """After how many stories something is found wrong with `engine`, and what; zero when nothing is."""
+
+    class Story(OrderEngineStory):
+        engine_class = engine
+
+    try:
+        run_state_machine_as_test(Story, settings=settings(MANY, derandomize=True, phases=[Phase.generate]))
+    except Exception as error:  # whatever shows: a rule that was broken, or an engine that fell over its own ledger
+        return Story.told, str(error)
+    return 0, ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", MUST_CATCH["state machine"], ids=lambda engine: engine.__name__)
+def test_the_state_machine_finds_an_engine_that_is_broken(
+    engine: type[OrderEngine], record_property: Callable[[str, object], None]
+) -> None:
+    stories, what = until_caught(engine)
+    record_property("stories", stories)
+    record_property("what", what)
+    assert stories
