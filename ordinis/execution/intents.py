@@ -15,7 +15,7 @@ before they exist.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -58,7 +58,8 @@ class OrderEngine(Wire):
         Calling it again, after a crash or for a plan that waits for its sells, goes on where it stopped.
         """
         for leg in (leg for leg in LEGS if any(planned.leg == leg for planned in decision.orders)):
-            for order in (planned for planned in decision.orders if planned.leg == leg):
+            settled = self._settled(decision, leg)
+            for order in (o for o in decision.orders if o.leg == leg and o.symbol not in settled):
                 intent = self._intent(decision, order, prices, volatility.get(order.symbol, float("nan")))
                 if intent is not None and intent.state is OrderState.INTENT:
                     self._send(intent, decision)
@@ -72,9 +73,10 @@ class OrderEngine(Wire):
     def finish(self) -> None:
         """Send what a restart left unsent, and follow up the rest."""
         with self.ledger.begin(write=False) as unit:
-            unsent = [i for i in unit.orders.live() if i.state is OrderState.INTENT]
-        for intent in unsent:
-            self._send(intent, self._decision(intent))
+            live = unit.orders.live()
+            unsent = [(i, self._decision(unit, i)) for i in live if i.state is OrderState.INTENT]
+        for intent, decision in unsent:
+            self._send(intent, decision)
         self.follow_up()
 
     def follow_up(self) -> int:
@@ -109,8 +111,15 @@ class OrderEngine(Wire):
         """Symbols of which an order of this leg is live or will be tried again."""
         now = self.clock.now()
         with self.ledger.begin(write=False) as unit:
-            newest = {i.symbol: i for i in sorted(unit.orders.of(decision.id), key=lambda i: i.attempt) if i.leg == leg}
+            newest = _newest(unit, decision, leg)
             return [s for s, i in newest.items() if i.state in LIVE or self._tried_again(unit, decision, i, now)]
+
+    def _settled(self, decision: Decision, leg: str) -> Set[str]:
+        """Symbols for which nothing is to be written now: the newest order was sent, or ended for good."""
+        now = self.clock.now()
+        with self.ledger.begin(write=False) as unit:
+            gone = {s: i for s, i in _newest(unit, decision, leg).items() if i.state is not OrderState.INTENT}
+            return {s for s, i in gone.items() if not self._tried_again(unit, decision, i, now)}
 
     def _intent(
         self, decision: Decision, order: PlannedOrder, prices: Mapping[str, Decimal], volatility: float
@@ -205,8 +214,8 @@ class OrderEngine(Wire):
         """The broker answered, and does not have the order: sent again where that is harmless, else quarantined."""
         coid, now = intent.client_order_id, self.clock.now()
         self.quarantine.not_found(coid, now)
-        decision = self._decision(intent)
         with self.ledger.begin() as unit:
+            decision = self._decision(unit, intent)
             reason = self.gates.still_valid(unit, decision, intent.symbol, intent.side, now)
             if intent.state is OrderState.SENDING:
                 unit.orders.move(coid, OrderState.UNKNOWN, local_event(coid, "UNKNOWN", now, "sent before a restart"))
@@ -245,10 +254,15 @@ class OrderEngine(Wire):
         if intent.state is OrderState.PENDING_CANCEL:
             self.send_cancel(intent)
         elif intent.state in (OrderState.WORKING, OrderState.PARTIAL):
-            decision = self._decision(intent)
             with self.ledger.begin(write=False) as unit:
+                decision = self._decision(unit, intent)
                 reason = self.gates.stopped(unit, intent.symbol, intent.side) or self.gates.expired(
                     decision, self.clock.now()
                 )
             if reason:
                 self.cancel(intent, reason=reason)
+
+
+def _newest(unit: UnitOfWork, decision: Decision, leg: str) -> dict[str, OrderIntent]:
+    """The newest attempt of each symbol in one leg of a decision."""
+    return {i.symbol: i for i in sorted(unit.orders.of(decision.id), key=lambda i: i.attempt) if i.leg == leg}

@@ -155,9 +155,8 @@ class Wire:
             unit.control.set(ControlRow(TradingState.HALTED, reason, ENGINE, now, intent.symbol))
             logger.error("symbol locked symbol=%s reason=%s", intent.symbol, reason)
 
-    def _decision(self, intent: OrderIntent) -> Decision:
-        with self.ledger.begin(write=False) as unit:
-            decision = unit.decisions.get(intent.decision_id)
+    def _decision(self, unit: UnitOfWork, intent: OrderIntent) -> Decision:
+        decision = unit.decisions.get(intent.decision_id)
         if decision is None:
             raise NotFound("decision", intent.decision_id)
         return decision

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, func, select
+from sqlalchemy import Connection, Executable, bindparam, func, select, text
 
 from ordinis.domain.limits import TradingState
 from ordinis.persistence import chain
 from ordinis.persistence.reading import read
+from ordinis.persistence.statements import rows
 from ordinis.persistence.tables import control
 from ordinis.ports import ControlRow
 
@@ -18,6 +20,8 @@ IN_FORCE = OF_SCOPE.order_by(control.c.seq.desc()).limit(1)
 OF_SYMBOLS = func.substr(control.c.scope, 1, func.length(bindparam("prefix"))) == bindparam("prefix")
 NEWEST = select(func.max(control.c.seq)).where(OF_SYMBOLS)
 SYMBOLS = select(control).where(control.c.seq.in_(NEWEST.group_by(control.c.scope))).order_by(control.c.scope)
+SHARE = text("SELECT pg_advisory_xact_lock_shared(hashtext(:name))")
+OWN = text("SELECT pg_advisory_xact_lock(hashtext(:name))")
 
 
 class SqlControl:
@@ -26,16 +30,16 @@ class SqlControl:
 
     def state(self, symbol: str = "") -> ControlRow | None:
         # A kill waits for every order that is being sent, or comes before it; SQLite has one writer anyway.
-        self._lock("pg_advisory_xact_lock_shared")
-        rows = read(self._connection, IN_FORCE, self._control, scope=self._scope(symbol) if symbol else self._account)
-        return rows[0] if rows else None
+        self._lock(SHARE)
+        found = read(self._connection, IN_FORCE, self._control, scope=self._scope(symbol) if symbol else self._account)
+        return found[0] if found else None
 
     def locks(self) -> Sequence[ControlRow]:
-        rows = read(self._connection, SYMBOLS, self._control, prefix=self._scope(""))
-        return [row for row in rows if row.state is not TradingState.ACTIVE]
+        found = read(self._connection, SYMBOLS, self._control, prefix=self._scope(""))
+        return [row for row in found if row.state is not TradingState.ACTIVE]
 
     def set(self, row: ControlRow) -> None:
-        self._lock("pg_advisory_xact_lock")
+        self._lock(OWN)
         chain.append(
             self._connection,
             control,
@@ -48,9 +52,9 @@ class SqlControl:
             },
         )
 
-    def _lock(self, kind: str) -> None:
+    def _lock(self, lock: Executable) -> None:
         if self._connection.dialect.name == "postgresql":
-            self._connection.execute(select(getattr(func, kind)(func.hashtext(f"control {self._account}"))))
+            [*rows(self._connection, lock, {"name": f"control {self._account}"})]
 
     def history(self) -> Sequence[ControlRow]:
         return read(self._connection, HISTORY, self._control, scope=self._account)
@@ -58,6 +62,6 @@ class SqlControl:
     def _scope(self, symbol: str) -> str:
         return f"{self._account}/{symbol}"
 
-    def _control(self, row: RowMapping) -> ControlRow:
+    def _control(self, row: dict[str, Any]) -> ControlRow:
         symbol = row["scope"].removeprefix(self._account).removeprefix("/")
         return ControlRow(TradingState(row["state"]), row["reason"], row["by"], row["at"], symbol)

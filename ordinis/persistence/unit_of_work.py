@@ -83,6 +83,11 @@ class SqlLedger:
             refuse_network(file)
             anchor_path = anchor_path or file.with_name(f"{file.name}.anchor")
         self._anchor_path = anchor_path
+        reading: dict[str, object] = {"read_only": True}
+        if self._engine.dialect.name == "postgresql":
+            # All that a reader compares is of one instant, as it is on SQLite.
+            reading["isolation_level"] = "REPEATABLE READ"
+        self._reading = self._engine.execution_options(**reading)
         self._claim: IO[str] | Connection | None = None
         with told(self._engine):
             upgrade(self._engine, "ledger")
@@ -93,11 +98,7 @@ class SqlLedger:
 
     @contextmanager
     def begin(self, *, write: bool = True) -> Iterator[SqlUnitOfWork]:
-        options: dict[str, object] = {"read_only": not write}
-        if not write and self._engine.dialect.name == "postgresql":
-            # All that a reader compares is of one instant, as it is on SQLite.
-            options["isolation_level"] = "REPEATABLE READ"
-        with told(self._engine), self._engine.connect().execution_options(**options) as connection:
+        with told(self._engine), (self._engine if write else self._reading).connect() as connection:
             yield SqlUnitOfWork(connection, self.account, self._anchor_path)
 
     def anchor(self) -> None:
