@@ -30,6 +30,13 @@ def write(name: str, figures: Any, folder: Path = RESULTS) -> None:
     (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
 
+def read(name: str) -> dict[str, Any]:
+    """The figures that were kept under `name`; empty when there are none."""
+    file = RESULTS / f"{name}.json"
+    kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["figures"] if file.exists() else {}
+    return kept
+
+
 def _processor() -> str:
     information = Path("/proc/cpuinfo")
     if information.exists():

@@ -30,6 +30,7 @@ from ordinis.persistence.failures import told
 from ordinis.persistence.mounts import refuse_network
 from ordinis.persistence.orders import SqlOrders
 from ordinis.persistence.schema import upgrade
+from ordinis.persistence.snapshot import snapshot
 from ordinis.persistence.tables import CHAINED
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,12 @@ class SqlUnitOfWork:
 
     def verify(self) -> None:
         anchored = None if self._anchor_path is None else anchor.read(self._anchor_path)
-        integrity.verify(self._connection, anchored or {})
+        file = sqlite_file(self._connection.engine)
+        if file is None:
+            integrity.verify(self._connection, anchored or {})
+        else:
+            with snapshot(file) as copy:
+                integrity.verify(copy, anchored or {})
         if self._anchor_path is not None and anchored is None and any(head.length for head in self.heads().values()):
             logger.warning(
                 "the ledger has rows and no anchor %s: it is the first start of this version, or somebody removed the "
