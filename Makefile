@@ -34,6 +34,8 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks.allocations
 	$(BIN)/python -m benchmarks.cycle
+	$(BIN)/python -m benchmarks.order_path
+	$(BIN)/python -m benchmarks.recovery
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
