@@ -1,4 +1,5 @@
 # make demo   the whole cycle once on the sample market      make test   lint, types, layers and the tests
+# make soak   thousands of SIGKILLs, a hundred thousand mornings; goes on where it was stopped
 # Everything is installed into .venv, from the versions in constraints.txt.
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # One numeric thread: runs repeat to the byte, and two cores are shared with Ray and Prefect.
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test test-all lint bench constraints clean
+.PHONY: demo test test-all soak lint bench constraints clean
 
 demo: $(READY)
 	$(BIN)/ordinis demo
@@ -21,6 +22,9 @@ test: lint
 test-all: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+soak: $(READY)
+	$(BIN)/python -m tests.execution.soak
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -30,6 +34,8 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks.allocations
 	$(BIN)/python -m benchmarks.cycle
+	$(BIN)/python -m benchmarks.order_path
+	$(BIN)/python -m benchmarks.recovery
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -23,11 +23,18 @@ def description() -> dict[str, Any]:
     }
 
 
-def write(name: str, figures: Any) -> None:
-    """Keep `figures` under benchmarks/results, beside the machine's description."""
-    RESULTS.mkdir(exist_ok=True)
+def write(name: str, figures: Any, folder: Path = RESULTS) -> None:
+    """Keep `figures` under `folder`, beside the machine's description."""
+    folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"machine": description(), "figures": figures}, indent=2)
-    (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+
+
+def read(name: str) -> dict[str, Any]:
+    """The figures that were kept under `name`; empty when there are none."""
+    file = RESULTS / f"{name}.json"
+    kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["figures"] if file.exists() else {}
+    return kept
 
 
 def _processor() -> str:

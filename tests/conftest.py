@@ -1,4 +1,4 @@
-"""Databases for the tests: SQLite in a file, and a real PostgreSQL that the tests start themselves."""
+"""Databases for the tests, SQLite in a file and a real PostgreSQL of their own; and what the rigs say of their work."""
 
 from __future__ import annotations
 
@@ -33,3 +33,14 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         connection.execute(text(f"CREATE DATABASE {name}"))
     admin.dispose()
     return server.set(database=name).render_as_string(hide_password=False)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How often processes were killed and mornings lived through: a test records it as its property "rig"."""
+    reports = [report for kind in terminalreporter.stats.values() for report in kind]
+    calls = [report for report in reports if isinstance(report, pytest.TestReport) and report.when == "call"]
+    lines = [str(line) for report in calls for name, line in report.user_properties if name == "rig"]
+    if lines:
+        terminalreporter.section("what the rigs did")
+    for line in lines:
+        terminalreporter.write_line(line)

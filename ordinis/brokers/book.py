@@ -37,6 +37,11 @@ CREATE TABLE IF NOT EXISTS movements (
     quantity TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS positions (symbol TEXT PRIMARY KEY, quantity TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS cash (id INTEGER PRIMARY KEY CHECK (id = 1), amount TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS executions_by_time ON executions (at, exec_id);
+CREATE INDEX IF NOT EXISTS open_orders ON orders (submitted_at, client_order_id) WHERE state IN ('WORKING', 'PARTIAL');
+CREATE INDEX IF NOT EXISTS orders_by_time ON orders (submitted_at, client_order_id);
+CREATE INDEX IF NOT EXISTS movements_by_time ON movements (at, activity_id);
+CREATE INDEX IF NOT EXISTS due_by_time ON due (at, client_order_id, number);
 """
 OPEN = "('WORKING', 'PARTIAL')"
 

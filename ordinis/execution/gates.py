@@ -33,7 +33,7 @@ from ordinis.domain.limits import Limits, OrderLimits, TradingState
 from ordinis.domain.orders import OrderIntent, OrderState, PlannedOrder, Side
 from ordinis.domain.overrides import Override, OverrideKind
 from ordinis.domain.portfolio import ZERO
-from ordinis.execution.pace import HOUR, Pace
+from ordinis.execution.pace import MINUTE, Pace
 from ordinis.execution.prices import Prices
 from ordinis.execution.room import WorstCase, room
 from ordinis.ports import CostModel, UnitOfWork
@@ -151,9 +151,9 @@ class Gates:
         if unfit is not None:
             return unfit
         pace = Pace([i for i in _underway(unit, live, now) if i.client_order_id != own], self.orders)
-        if pace.runs_away(now):
-            return Denied(f"{pace.crowded(now)}, of several decisions", halts=True)
-        repeated, crowded = pace.repeated(decision, order), pace.crowded(now)
+        if pace.runs_away():
+            return Denied(f"{pace.crowded()}, of several decisions", halts=True)
+        repeated, crowded = pace.repeated(tried, order, now), pace.crowded()
         if repeated or crowded:
             return Denied(repeated) if repeated else Waits(crowded)
         if order.side is Side.SELL:
@@ -231,10 +231,10 @@ class Gates:
             ceiling=min((c for c in ceilings if c is not None), default=1.0),
             participation_cap=self.orders.participation_cap,
         )
-        price, left = prices.of(order.symbol), pace.left(book.equity, now)
+        price, left = prices.of(order.symbol), pace.left(book.equity)
         if left is not None and quantity * price > left:
-            if pace.bought(now):
-                return Waits(f"G9: {pace.bought(now):.2f} bought within a minute")
+            if pace.bought:
+                return Waits(f"G9: {pace.bought:.2f} bought within a minute")
             quantity = instrument.round_quantity(left / price)
         if quantity <= 0:
             return Denied(f"G8/G11: no room for {order.symbol} under its caps, the cash buffer or a person's ceiling")
@@ -255,8 +255,8 @@ def _overruled(overrides: Sequence[Override], decision: Decision, symbol: str, s
 
 
 def _underway(unit: UnitOfWork, live: Sequence[OrderIntent], now: datetime) -> list[OrderIntent]:
-    """What was sent within the last hour, and what is about to be."""
-    return [*unit.orders.sent_since(now - HOUR), *(i for i in live if i.sent_at is None)]
+    """What was sent within the last minute, and what is about to be."""
+    return [*unit.orders.sent_since(now - MINUTE), *(i for i in live if i.sent_at is None)]
 
 
 def _claimed(intent: OrderIntent) -> Decimal:

@@ -15,7 +15,7 @@ decision has ended, since a cash account may not spend proceeds before they exis
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -64,8 +64,8 @@ class OrderEngine(Wire):
             last: what would wait is denied: there will be no other call.
         """
         for leg in (leg for leg in LEGS if any(planned.leg == leg for planned in decision.orders)):
-            held_up = {}
-            for order in (planned for planned in decision.orders if planned.leg == leg):
+            held_up, settled = {}, self._settled(decision, leg)
+            for order in (o for o in decision.orders if o.leg == leg and o.symbol not in settled):
                 intent = self._intent(decision, order, prices, last=last)
                 if isinstance(intent, Waits):
                     held_up[order.symbol] = intent.reason
@@ -83,9 +83,9 @@ class OrderEngine(Wire):
         """End what a restart found unsent and may not be sent any more, and follow up the rest."""
         now = self.clock.now()
         with self.ledger.begin(write=False) as unit:
-            unsent = [i for i in unit.orders.live() if i.state is OrderState.INTENT]
-        for intent in unsent:
-            decision = self._decision(intent)
+            live = unit.orders.live()
+            unsent = [(i, self._decision(unit, i)) for i in live if i.state is OrderState.INTENT]
+        for intent, decision in unsent:
             with self.ledger.begin() as unit:
                 reason = self.gates.still_valid(unit, decision, intent.symbol, intent.side, now)
                 if reason:
@@ -128,8 +128,15 @@ class OrderEngine(Wire):
         """Symbols of which an order of this leg is live or will be tried again."""
         now = self.clock.now()
         with self.ledger.begin(write=False) as unit:
-            newest = {i.symbol: i for i in sorted(unit.orders.of(decision.id), key=lambda i: i.attempt) if i.leg == leg}
+            newest = _newest(unit, decision, leg)
             return [s for s, i in newest.items() if i.state in LIVE or self._tried_again(unit, decision, i, now)]
+
+    def _settled(self, decision: Decision, leg: str) -> Set[str]:
+        """Symbols for which nothing is to be written now: the newest order was sent, or ended for good."""
+        now = self.clock.now()
+        with self.ledger.begin(write=False) as unit:
+            gone = {s: i for s, i in _newest(unit, decision, leg).items() if i.state is not OrderState.INTENT}
+            return {s for s, i in gone.items() if not self._tried_again(unit, decision, i, now)}
 
     def _intent(self, decision: Decision, order: PlannedOrder, prices: Prices, *, last: bool) -> OrderIntent | Waits:
         """The newest attempt at `order`: found in the ledger, or passed through the gates and committed now."""
@@ -257,8 +264,8 @@ class OrderEngine(Wire):
         """The broker answered, and does not have the order: sent again where that is harmless, else quarantined."""
         coid, now = intent.client_order_id, self.clock.now()
         self.quarantine.not_found(coid, now)
-        decision = self._decision(intent)
         with self.ledger.begin() as unit:
+            decision = self._decision(unit, intent)
             verdict = None if prices is None else self._judged(unit, decision, intent, prices)
             passed = isinstance(verdict, Passed) and verdict.quantity == intent.quantity
             if intent.state is OrderState.SENDING:
@@ -298,10 +305,15 @@ class OrderEngine(Wire):
         if intent.state is OrderState.PENDING_CANCEL:
             self.send_cancel(intent)
         elif intent.state in (OrderState.WORKING, OrderState.PARTIAL):
-            decision = self._decision(intent)
             with self.ledger.begin(write=False) as unit:
+                decision = self._decision(unit, intent)
                 reason = self.gates.stopped(unit, intent.symbol, intent.side) or self.gates.expired(
                     decision, self.clock.now()
                 )
             if reason:
                 self.cancel(intent, reason=reason)
+
+
+def _newest(unit: UnitOfWork, decision: Decision, leg: str) -> dict[str, OrderIntent]:
+    """The newest attempt of each symbol in one leg of a decision."""
+    return {i.symbol: i for i in sorted(unit.orders.of(decision.id), key=lambda i: i.attempt) if i.leg == leg}

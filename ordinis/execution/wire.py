@@ -114,8 +114,9 @@ class Wire:
         Raises:
             LeaseLost: another process has taken over, and resolves the order.
         """
-        coid, now, decision = intent.client_order_id, self.clock.now(), self._decision(intent)
+        coid, now = intent.client_order_id, self.clock.now()
         with self.ledger.begin() as unit:
+            decision = self._decision(unit, intent)
             reason = self.gates.still_valid(unit, decision, intent.symbol, intent.side, now)
             known = unit.orders.get(coid)
             if reason and known is not None and known.state is OrderState.SENDING:
@@ -190,9 +191,8 @@ class Wire:
             unit.control.set(ControlRow(TradingState.HALTED, reason, ENGINE, now, intent.symbol))
             logger.error("symbol locked symbol=%s reason=%s", intent.symbol, reason)
 
-    def _decision(self, intent: OrderIntent) -> Decision:
-        with self.ledger.begin(write=False) as unit:
-            decision = unit.decisions.get(intent.decision_id)
+    def _decision(self, unit: UnitOfWork, intent: OrderIntent) -> Decision:
+        decision = unit.decisions.get(intent.decision_id)
         if decision is None:
             raise NotFound("decision", intent.decision_id)
         return decision

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import date, datetime
 from decimal import Decimal, localcontext
+from typing import Any
 
-from sqlalchemy import BindParameter, Connection, RowMapping, bindparam, insert, literal, select, update
+from sqlalchemy import BindParameter, Connection, bindparam, insert, literal, select, update
 
 from ordinis.domain.canonical import EXACT, canonical
 from ordinis.domain.orders import Fill, Side
@@ -20,6 +21,7 @@ from ordinis.errors import LedgerConflict
 from ordinis.persistence import chain
 from ordinis.persistence.integrity import balance_digest
 from ordinis.persistence.reading import read
+from ordinis.persistence.statements import write
 from ordinis.persistence.tables import balance, fill, movement, order_event, order_intent, position, valuation
 
 MINE: BindParameter[str] = bindparam("mine")
@@ -78,7 +80,7 @@ class SqlBook:
         change = {}
         if before["filled_qty"] is not None:
             change["filled_qty"] = before["filled_qty"] + (-row.quantity if row.reverses else row.quantity)
-            self._connection.execute(SET_FILLED, {"order": row.client_order_id, **change})
+            write(self._connection, SET_FILLED, {"order": row.client_order_id, **change})
         chain.append(
             self._connection,
             order_event,
@@ -92,7 +94,8 @@ class SqlBook:
                 "change": canonical(change),
             },
         )
-        self._connection.execute(
+        write(
+            self._connection,
             ADD_FILL,
             {
                 "account": self._account,
@@ -117,8 +120,7 @@ class SqlBook:
         return read(self._connection, FILLS_SINCE, _fill, mine=self._account, since=since)
 
     def movement(self, row: Movement) -> bool:
-        known = self._connection.execute(BY_ACTIVITY, {"mine": self._account, "activity": row.activity_id})
-        if known.first() is not None:
+        if read(self._connection, BY_ACTIVITY, _row, mine=self._account, activity=row.activity_id):
             return False
         chain.append(
             self._connection,
@@ -143,8 +145,7 @@ class SqlBook:
     # worth
 
     def value(self, row: Valuation) -> bool:
-        known = self._connection.execute(OF_SESSION, {"mine": self._account, "day": row.session})
-        if known.first() is not None:
+        if read(self._connection, OF_SESSION, _row, mine=self._account, day=row.session):
             return False
         chain.append(self._connection, valuation, {**vars(row), "account": self._account})
         return True
@@ -173,26 +174,26 @@ class SqlBook:
     def set_watermark(self, at: datetime) -> None:
         self._set_balance(self.cash(), at)
 
-    def _positions(self) -> Sequence[RowMapping]:
+    def _positions(self) -> Sequence[dict[str, Any]]:
         return read(self._connection, POSITIONS, _row, mine=self._account)
 
-    def _standing(self, symbol: str | None, order: str | None) -> RowMapping:
+    def _standing(self, symbol: str | None, order: str | None) -> dict[str, Any]:
         return read(self._connection, STANDING, _row, mine=self._account, name=symbol, order=order)[0]
 
     def _change(
-        self, before: RowMapping, symbol: str | None, units: Decimal, cash: Decimal, traded_at: datetime | None
+        self, before: dict[str, Any], symbol: str | None, units: Decimal, cash: Decimal, traded_at: datetime | None
     ) -> None:
         self._set_balance((before["cash"] or ZERO) + cash, before["watermark"])
         if symbol is None:
             return
         if before["qty"] is None:
             values = {"account": self._account, "symbol": symbol, "qty": units, "last_fill": traded_at}
-            self._connection.execute(ADD_POSITION, values)
+            write(self._connection, ADD_POSITION, values)
             return
         quantity, last = before["qty"] + units, before["last_fill"]
         latest = max((at for at in (last, traded_at) if at is not None), default=None)
         values = {"mine": self._account, "name": symbol, "qty": quantity, "last_fill": latest}
-        self._connection.execute(SET_POSITION, values)
+        write(self._connection, SET_POSITION, values)
 
     def _balance(self) -> tuple[Decimal, datetime | None]:
         rows = read(self._connection, BALANCE, _cash_and_watermark, mine=self._account)
@@ -201,28 +202,28 @@ class SqlBook:
     def _set_balance(self, cash: Decimal, watermark: datetime | None) -> None:
         digest = balance_digest(self._account, cash, watermark)
         values = {"mine": self._account, "cash": cash, "watermark": watermark, "digest": digest}
-        if self._connection.execute(SET_BALANCE, values).rowcount == 0:
+        if write(self._connection, SET_BALANCE, values) == 0:
             del values["mine"]
-            self._connection.execute(ADD_BALANCE, {"account": self._account, **values})
+            write(self._connection, ADD_BALANCE, {"account": self._account, **values})
 
 
-def _row(row: RowMapping) -> RowMapping:
+def _row(row: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def _cash_and_watermark(row: RowMapping) -> tuple[Decimal, datetime | None]:
+def _cash_and_watermark(row: dict[str, Any]) -> tuple[Decimal, datetime | None]:
     return row["cash"], row["watermark"]
 
 
-def _movement(row: RowMapping) -> Movement:
+def _movement(row: dict[str, Any]) -> Movement:
     return Movement(row["account"], row["activity_id"], row["kind"], row["cash"], row["ts"], row["symbol"], row["qty"])
 
 
-def _valuation(row: RowMapping) -> Valuation:
+def _valuation(row: dict[str, Any]) -> Valuation:
     return Valuation(**{name: row[name] for name in VALUATION})
 
 
-def _fill(row: RowMapping) -> Fill:
+def _fill(row: dict[str, Any]) -> Fill:
     return Fill(
         account=row["account"],
         exec_id=row["exec_id"],

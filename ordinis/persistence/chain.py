@@ -21,6 +21,7 @@ from sqlalchemy.engine import Transaction
 from ordinis.domain.canonical import canonical, plain_text
 from ordinis.errors import LedgerDamaged
 from ordinis.persistence.reading import column_names, plain_rows
+from ordinis.persistence.statements import rows, write
 
 
 @dataclass(frozen=True)
@@ -49,19 +50,19 @@ def append(connection: Connection, table: Table, values: Mapping[str, Any]) -> N
         last = head(connection, table) if one_writer else _locked_head(connection, table)
     content = {name: values.get(name) for name in _content_columns(table)}
     here = Head(last.length + 1, _hash(last.hash, canonical(content)))
-    connection.execute(_insert(table), {**content, "seq": here.length, "prev_hash": last.hash, "hash": here.hash})
+    write(connection, _insert(table), {**content, "seq": here.length, "prev_hash": last.hash, "hash": here.hash})
     mine[table.name] = here
 
 
 def head(connection: Connection, table: Table) -> Head:
     """Where `table` ends now."""
-    row = connection.execute(_last(table)).first()
-    return EMPTY if row is None else Head(row[0], row[1])
+    found = [Head(row["seq"], row["hash"]) for row in rows(connection, _last(table), {})]
+    return found[0] if found else EMPTY
 
 
 def _locked_head(connection: Connection, table: Table) -> Head:
-    row = connection.execute(LOCKED_HEAD, {"name": table.name}).one()
-    return EMPTY if row[0] is None else Head(row[0], row[1])
+    [row] = rows(connection, LOCKED_HEAD, {"name": table.name})
+    return EMPTY if row["seq"] is None else Head(row["seq"], row["hash"])
 
 
 def verified(connection: Connection, table: Table, anchored: Head = EMPTY) -> Iterator[dict[str, Any]]:

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, func, select
+from sqlalchemy import Connection, Executable, bindparam, func, select, text
 
 from ordinis.domain.canonical import to_decimal
 from ordinis.domain.limits import TradingState
 from ordinis.domain.overrides import Override, OverrideKind
 from ordinis.persistence import chain
 from ordinis.persistence.reading import read
+from ordinis.persistence.statements import rows
 from ordinis.persistence.tables import control, override
 from ordinis.ports import ControlRow
 
@@ -28,6 +30,8 @@ IN_FORCE = OF_SCOPE.order_by(control.c.seq.desc()).limit(1)
 OF_SYMBOLS = func.substr(control.c.scope, 1, func.length(bindparam("prefix"))) == bindparam("prefix")
 NEWEST = select(func.max(control.c.seq)).where(OF_SYMBOLS)
 SYMBOLS = select(control).where(control.c.seq.in_(NEWEST.group_by(control.c.scope))).order_by(control.c.scope)
+SHARE = text("SELECT pg_advisory_xact_lock_shared(hashtext(:name))")
+OWN = text("SELECT pg_advisory_xact_lock(hashtext(:name))")
 
 SAME_WISH = func.max(override.c.seq)
 OVERRIDES = (
@@ -48,16 +52,16 @@ class SqlControl:
         self._connection, self._account = connection, account
 
     def state(self, symbol: str = "") -> ControlRow | None:
-        self._lock("pg_advisory_xact_lock_shared")
-        rows = read(self._connection, IN_FORCE, self._control, scope=self._scope(symbol) if symbol else self._account)
-        return rows[0] if rows else None
+        self._lock(SHARE)
+        found = read(self._connection, IN_FORCE, self._control, scope=self._scope(symbol) if symbol else self._account)
+        return found[0] if found else None
 
     def locks(self) -> Sequence[ControlRow]:
-        rows = read(self._connection, SYMBOLS, self._control, prefix=self._scope(""))
-        return [row for row in rows if row.state is not TradingState.ACTIVE]
+        found = read(self._connection, SYMBOLS, self._control, prefix=self._scope(""))
+        return [row for row in found if row.state is not TradingState.ACTIVE]
 
     def set(self, row: ControlRow) -> None:
-        self._lock("pg_advisory_xact_lock")
+        self._lock(OWN)
         chain.append(
             self._connection,
             control,
@@ -70,15 +74,15 @@ class SqlControl:
             },
         )
 
-    def _lock(self, kind: str) -> None:
+    def _lock(self, lock: Executable) -> None:
         if self._connection.dialect.name == "postgresql":
-            self._connection.execute(select(getattr(func, kind)(func.hashtext(f"control {self._account}"))))
+            [*rows(self._connection, lock, {"name": f"control {self._account}"})]
 
     def history(self) -> Sequence[ControlRow]:
         return read(self._connection, HISTORY, self._control, scope=self._account)
 
     def override(self, row: Override) -> None:
-        self._lock("pg_advisory_xact_lock")
+        self._lock(OWN)
         chain.append(
             self._connection,
             override,
@@ -101,12 +105,12 @@ class SqlControl:
     def _scope(self, symbol: str) -> str:
         return f"{self._account}/{symbol}"
 
-    def _control(self, row: RowMapping) -> ControlRow:
+    def _control(self, row: dict[str, Any]) -> ControlRow:
         symbol = row["scope"].removeprefix(self._account).removeprefix("/")
         return ControlRow(TradingState(row["state"]), row["reason"], row["by"], row["at"], symbol)
 
 
-def _override(row: RowMapping) -> Override:
+def _override(row: dict[str, Any]) -> Override:
     return Override(
         symbol=row["symbol"],
         kind=OverrideKind(row["kind"]),

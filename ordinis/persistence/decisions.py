@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 
 from ordinis.domain.canonical import canonical
 from ordinis.domain.decisions import Decision, DecisionStatus, Source, Verdict
@@ -15,6 +16,7 @@ from ordinis.errors import LedgerConflict, NotFound
 from ordinis.persistence import chain
 from ordinis.persistence.integrity import details_sha
 from ordinis.persistence.reading import read
+from ordinis.persistence.statements import write
 from ordinis.persistence.tables import decision, decision_input, decision_part, risk_check
 
 BY_ID = select(decision).where(decision.c.id == bindparam("id"))
@@ -41,8 +43,8 @@ class SqlDecisions:
     ) -> None:
         if self.get(row.id) is not None:
             raise LedgerConflict(f"decision {row.id}", "is already stored")
-        if self._connection.execute(INPUTS, {"sha": row.inputs_sha}).first() is None:
-            self._connection.execute(ADD_INPUTS, {"sha": row.inputs_sha, "payload": inputs})
+        if not read(self._connection, INPUTS, _payload, sha=row.inputs_sha):
+            write(self._connection, ADD_INPUTS, {"sha": row.inputs_sha, "payload": inputs})
         chain.append(
             self._connection,
             decision,
@@ -64,9 +66,10 @@ class SqlDecisions:
             },
         )
         if verdicts:
-            self._connection.execute(
+            write(
+                self._connection,
                 ADD_VERDICTS,
-                [
+                *[
                     {
                         "decision_id": row.id,
                         "position": place,
@@ -80,9 +83,10 @@ class SqlDecisions:
                 ],
             )
         if parts:
-            self._connection.execute(
+            write(
+                self._connection,
                 ADD_PARTS,
-                [
+                *[
                     {"decision_id": row.id, "source": source, "symbol": symbol, "share": share}
                     for source, symbol, share in parts
                 ],
@@ -98,10 +102,10 @@ class SqlDecisions:
         return read(self._connection, MINE, _decision, account=self._account)
 
     def inputs(self, inputs_sha: str) -> str:
-        payload = self._connection.execute(INPUTS, {"sha": inputs_sha}).scalar()
-        if payload is None:
+        found = read(self._connection, INPUTS, _payload, sha=inputs_sha)
+        if not found:
             raise NotFound("decision input", inputs_sha)
-        return str(payload)
+        return found[0]
 
     def verdicts(self, decision_id: str) -> Sequence[Verdict]:
         return read(self._connection, VERDICTS, _verdict, decision_id=decision_id)
@@ -114,15 +118,19 @@ def _only(found: list[Decision]) -> Decision | None:
     return found[0] if found else None
 
 
-def _part(row: RowMapping) -> tuple[str, str, float]:
+def _payload(row: dict[str, Any]) -> str:
+    return str(row["payload"])
+
+
+def _part(row: dict[str, Any]) -> tuple[str, str, float]:
     return row["source"], row["symbol"], row["share"]
 
 
-def _verdict(row: RowMapping) -> Verdict:
+def _verdict(row: dict[str, Any]) -> Verdict:
     return Verdict(row["rule"], row["limit"], row["value"], bool(row["passed"]), row["detail"])
 
 
-def _decision(row: RowMapping) -> Decision:
+def _decision(row: dict[str, Any]) -> Decision:
     return Decision(
         id=row["id"],
         account=row["account"],

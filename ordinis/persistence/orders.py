@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, exists, func, insert, select, text, update
+from sqlalchemy import Connection, bindparam, exists, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from ordinis.domain.canonical import canonical
@@ -24,6 +24,7 @@ from ordinis.domain.orders import (
 from ordinis.errors import IllegalTransition, LedgerConflict, NotFound
 from ordinis.persistence import chain
 from ordinis.persistence.reading import read
+from ordinis.persistence.statements import write
 from ordinis.persistence.tables import LIVE_STATES, order_cancel, order_event, order_intent
 from ordinis.ports import OrderEvent
 
@@ -33,7 +34,7 @@ OF_DECISION = MINE.where(order_intent.c.decision_id == bindparam("decision_id"))
 # Written out, so that both databases see that the partial index of live orders answers it.
 STILL_LIVE = MINE.where(text(f"order_intent.state IN ({LIVE_STATES})"))
 SENT_SINCE = MINE.where(order_intent.c.sent_at > bindparam("sent_after"))
-LAST_PLACE = select(func.coalesce(func.max(order_intent.c.seq), 0))
+LAST_PLACE = select(func.coalesce(func.max(order_intent.c.seq), 0).label("place"))
 ADD = insert(order_intent)
 MOVE = (
     update(order_intent)
@@ -55,7 +56,7 @@ class SqlOrders:
         state = OrderState.DENIED if reason else intent.state
         row = {
             "coid": intent.client_order_id,
-            "seq": self._connection.execute(LAST_PLACE).scalar_one() + 1,
+            "seq": read(self._connection, LAST_PLACE, _place)[0] + 1,
             "decision_id": intent.decision_id,
             "account": intent.account,
             "symbol": intent.symbol,
@@ -77,7 +78,7 @@ class SqlOrders:
             "version": intent.version,
         }
         try:
-            self._connection.execute(ADD, row)
+            write(self._connection, ADD, row)
         except IntegrityError as error:
             raise LedgerConflict(
                 f"order {intent.client_order_id}", f"{intent.symbol} has a live order or the id is taken"
@@ -112,8 +113,7 @@ class SqlOrders:
             "fence": fence if event.fence is None else event.fence,
         }
         self._append(client_order_id, event, change)
-        written = self._connection.execute(MOVE, {"moved": client_order_id, "seen": intent.version, **change})
-        if written.rowcount != 1:
+        if write(self._connection, MOVE, {"moved": client_order_id, "seen": intent.version, **change}) != 1:
             raise LedgerConflict(f"order {client_order_id}", "was changed by another writer")
         return moved
 
@@ -164,19 +164,23 @@ class SqlOrders:
         )
 
 
-def _moving(row: RowMapping) -> tuple[OrderIntent, bool, int]:
+def _place(row: dict[str, Any]) -> int:
+    return int(row["place"])
+
+
+def _moving(row: dict[str, Any]) -> tuple[OrderIntent, bool, int]:
     return _intent(row), bool(row["told"]), row["fence"]
 
 
-def _cancel(row: RowMapping) -> CancelRequest:
+def _cancel(row: dict[str, Any]) -> CancelRequest:
     return CancelRequest(row["coid"], row["number"], row["reason"], row["by"], row["requested_at"])
 
 
-def _event(row: RowMapping) -> Mapping[str, Any]:
+def _event(row: dict[str, Any]) -> Mapping[str, Any]:
     return {**row, "payload": json.loads(row["payload"])}
 
 
-def _intent(row: RowMapping) -> OrderIntent:
+def _intent(row: dict[str, Any]) -> OrderIntent:
     return OrderIntent(
         client_order_id=row["coid"],
         decision_id=row["decision_id"],

@@ -8,27 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cache
-from itertools import chain
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Executable, RowMapping, Table, select, type_coerce
+from sqlalchemy import Connection, Executable, Select, Table, select, type_coerce
 from sqlalchemy.types import NullType
 
 from ordinis.domain.canonical import plain
 from ordinis.errors import LedgerDamaged
+from ordinis.persistence.statements import rows
 
 T = TypeVar("T")
-CHUNK = 1_000
-"""Rows fetched at once: one by one they take twice as long."""
 UNREADABLE = (ValueError, TypeError, ArithmeticError, LookupError)
 """What Python says of a text that is no number, instant, JSON or member of an enumeration."""
 
 
-def read(connection: Connection, query: Executable, make: Callable[[RowMapping], T], **values: Any) -> list[T]:
+def read(connection: Connection, query: Executable, make: Callable[[dict[str, Any]], T], **values: Any) -> list[T]:
     """The rows of `query` as `make` makes them; LedgerDamaged when one cannot be read."""
-    found = connection.execute(query, values)
     try:
-        return [make(row) for row in found.mappings()]
+        return [make(row) for row in rows(connection, query, values)]
     except UNREADABLE as error:
         raise LedgerDamaged(f"row of {make.__name__.strip('_')}", "", f"cannot be read: {error}") from error
 
@@ -41,10 +38,12 @@ def column_names(table: Table) -> tuple[str, ...]:
 
 def plain_rows(connection: Connection, table: Table, *order: str) -> Iterator[dict[str, Any]]:
     """Every row of `table` by column, as text, numbers, booleans and None."""
-    names = column_names(table)
     as_kept = connection.dialect.name == "sqlite"
-    columns = [type_coerce(table.c[name], NullType()).label(name) for name in names] if as_kept else [*table.columns]
-    found = connection.execute(select(*columns).order_by(*(table.c[name] for name in order)))
-    for row in chain.from_iterable(found.partitions(CHUNK)):
-        values = dict(zip(names, row, strict=True))
-        yield values if as_kept else plain(values)
+    found = rows(connection, _everything(table, order, as_kept), {})
+    return found if as_kept else map(plain, found)
+
+
+@cache
+def _everything(table: Table, order: tuple[str, ...], as_kept: bool) -> Select[Any]:
+    columns = [type_coerce(column, NullType()).label(column.name) if as_kept else column for column in table.columns]
+    return select(*columns).order_by(*(table.c[name] for name in order))

@@ -27,6 +27,7 @@ from ordinis.persistence.lease import Lease, Terms
 from ordinis.persistence.mounts import refuse_network
 from ordinis.persistence.orders import SqlOrders
 from ordinis.persistence.schema import upgrade
+from ordinis.persistence.snapshot import snapshot
 from ordinis.persistence.tables import CHAINED
 
 logger = logging.getLogger(__name__)
@@ -50,7 +51,12 @@ class SqlUnitOfWork:
 
     def verify(self) -> None:
         anchored = None if self._anchor_path is None else anchor.read(self._anchor_path)
-        integrity.verify(self._connection, anchored or {})
+        file = sqlite_file(self._connection.engine)
+        if file is None:
+            integrity.verify(self._connection, anchored or {})
+        else:
+            with snapshot(file) as copy:
+                integrity.verify(copy, anchored or {})
         if self._anchor_path is not None and anchored is None and any(head.length for head in self.heads().values()):
             logger.warning(
                 "the ledger has rows and no anchor %s: it is the first start of this version, or somebody removed the "
@@ -85,6 +91,11 @@ class SqlLedger:
             anchor_path = anchor_path or file.with_name(f"{file.name}.anchor")
         self._anchor_path = anchor_path
         self._lease: Lease | None = None
+        reading: dict[str, object] = {"read_only": True}
+        if self._engine.dialect.name == "postgresql":
+            # All that a reader compares is of one instant, as it is on SQLite.
+            reading["isolation_level"] = "REPEATABLE READ"
+        self._reading = self._engine.execution_options(**reading)
         with told(self._engine):
             upgrade(self._engine, "ledger")
 
@@ -99,11 +110,7 @@ class SqlLedger:
 
     @contextmanager
     def begin(self, *, write: bool = True) -> Iterator[SqlUnitOfWork]:
-        options: dict[str, object] = {"read_only": not write}
-        if not write and self._engine.dialect.name == "postgresql":
-            # All that a reader compares is of one instant, as it is on SQLite.
-            options["isolation_level"] = "REPEATABLE READ"
-        with told(self._engine), self._engine.connect().execution_options(**options) as connection:
+        with told(self._engine), (self._engine if write else self._reading).connect() as connection:
             lease = self._lease if write else None
             if lease is not None:
                 lease.assert_in(connection)

@@ -77,6 +77,17 @@ def read(ledger: Ledger, venue: SimulatedBroker, received: Sequence[str] = ()) -
         )
 
 
+def lost_fills(books: Books) -> int:
+    """Executions of the venue that the ledger does not have."""
+    return len({f.exec_id for f in books.executions} - {f.exec_id for f in books.fills})
+
+
+def repeated_orders(books: Books, *, dedupes: bool) -> int:
+    """Orders at the venue that the ledger never intended, and those that a venue which keeps every copy got twice."""
+    again = sum(times - 1 for times in Counter(books.received).values())
+    return len(books.orders.keys() - books.by_id.keys()) + (0 if dedupes else again)
+
+
 def findings(books: Books, limits: Limits, prices: Mapping[str, Decimal], *, dedupes: bool) -> list[str]:
     """Everything that should not be; empty when both books tell the same, allowed story."""
     return [*differences(books, dedupes=dedupes), *_limits(books, limits, prices)]

@@ -5,7 +5,11 @@ has done its imports, so that a life starts in a moment; each is an ordinary pro
 death is the kernel's. Three ways to die, drawn at random: at a passing of one of the actor's own kill points, at a
 random moment of time, or by the venue's hand after it has committed an order and before it replies.
 
-    python -m tests.execution.kill_rig HOME KILLS SEED [BROKEN ENGINE]
+Kills come in rounds, each with a home and a seed of its own: a round ends with its kills, or with its stretch of
+sessions, and then the last life lives on to the end. After each death nothing may be in the ledger that is not at the
+venue, nor on the wire what is not in the ledger; at the end of a round the two must tell the same.
+
+    python -m tests.execution.kill_rig FOLDER KILLS SEED [BROKEN ENGINE]
 """
 
 from __future__ import annotations
@@ -18,7 +22,12 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
+import threading
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
@@ -35,7 +44,13 @@ from ordinis.settings import Settings
 from tests.execution.broken import MUST_CATCH
 
 PROJECT = Path(__file__).resolve().parents[2]
-FIRST, LAST = date(2019, 9, 3), date(2020, 1, 31)
+FIRST, LAST = date(2019, 9, 3), date(2019, 12, 31)
+"""Of one round: twenty orders in each of 84 sessions, of which a kill takes about a quarter of one."""
+A_ROUND = 200
+"""Kills; in a longer life most of the time would go into reading the ledger again at every start."""
+WAYS = ("kill point", "moment", "venue")
+MEMORY = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else Path(tempfile.gettempdir())
+"""Where a home is quick: the death of a process asks nothing of a disk."""
 RULEBOOK = """
 profiles:
   busy:  # trades everything every day, so that there is much to interrupt
@@ -65,10 +80,20 @@ def the_settings(home: Path, port: int) -> Settings:
     )  # fmt: skip
 
 
+def quick_folder(name: str = "ordinis-kills") -> Path:
+    """A new folder whose name begins so, in memory where the system has some."""
+    return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=MEMORY))
+
+
 def run_venue(home: Path, port: int) -> None:
     """The venue's program, which kills the process named in a file once it has committed an order."""
     import uvicorn
 
+    def end_with_the_rig() -> None:
+        sys.stdin.read()
+        os._exit(0)
+
+    threading.Thread(target=end_with_the_rig, daemon=True).start()
     order = home / "kill-after-commit"
 
     def on_committed() -> None:
@@ -84,10 +109,11 @@ def one_life(settings: Settings, die_at: int, engine_class: type[OrderEngine]) -
     """Live until the end of the stretch, or until the kill point that is passed as the `die_at`-th."""
     passed = 0
 
-    def kill_point(_: KillPoint) -> None:
+    def kill_point(point: KillPoint) -> None:
         nonlocal passed
         passed += 1
         if passed == die_at:
+            (settings.home / "died-at").write_text(point)
             os.kill(os.getpid(), signal.SIGKILL)
 
     calendar = trading_calendar()
@@ -100,7 +126,8 @@ def one_life(settings: Settings, die_at: int, engine_class: type[OrderEngine]) -
     actor = bootstrap.actor(settings, clock, book, remote=False, kill_point=kill_point)
     engine = actor.engine
     actor = replace(
-        actor, engine=engine_class(engine.ledger, engine.broker, clock, engine.gates, kill_point=kill_point)
+        actor,
+        engine=engine_class(engine.ledger, engine.broker, clock, engine.gates, engine.breakers, kill_point=kill_point),
     )
     live_through(actor, clock, bootstrap.source(settings).stream(actor.symbols, first, LAST))
 
@@ -120,40 +147,85 @@ def bring_in(settings: Settings) -> None:
 @dataclass
 class Tally:
     kills: dict[str, int] = field(default_factory=dict)
+    points: dict[str, int] = field(default_factory=dict)
+    """How often a life died at which of its own kill points."""
     lives: int = 0
-    too_early: set[str] = field(default_factory=set)
-    """Orders that the venue had at a death while the ledger did not know them as sent."""
+    at_work: int = 0
+    """Deaths of lives that had written to the ledger."""
+    orders: int = 0
+    """At the venue."""
+    fills: int = 0
+    lost_fills: int = 0
+    repeated_orders: int = 0
+    """At the venue, and unknown to the ledger: sent once more under another name."""
+    wrong: list[str] = field(default_factory=list)
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            dict(Counter(self.kills) + Counter(other.kills)),
+            dict(Counter(self.points) + Counter(other.points)),
+            self.lives + other.lives, self.at_work + other.at_work, self.orders + other.orders,
+            self.fills + other.fills, self.lost_fills + other.lost_fills,
+            self.repeated_orders + other.repeated_orders, self.wrong + other.wrong,
+        )  # fmt: skip
 
 
-def run(home: Path, kills: int, seed: int, engine_class: type[OrderEngine]) -> Tally:
-    """Kill the actor `kills` times on its way to the end of the stretch."""
+def rounds(folder: Path, kills: int, seed: int, engine_class: type[OrderEngine] = OrderEngine) -> Tally:
+    """Kill so often in all, in rounds with homes 0, 1, 2, ... in `folder`; without a kill, one quiet life."""
+    done = a_round(folder / "0", min(kills, A_ROUND), seed, engine_class)
+    number = 1
+    while not done.wrong and (left := kills - sum(done.kills.values())):
+        done += a_round(folder / str(number), min(left, A_ROUND), seed + number, engine_class)
+        number += 1
+    return done
+
+
+def a_round(home: Path, kills: int, seed: int, engine_class: type[OrderEngine] = OrderEngine) -> Tally:
+    """Kill the actor up to `kills` times on its way to the end of the stretch."""
     rng, port, tally = random.Random(seed), free_port(), Tally()
     settings = the_settings(home, port)
     module = "tests.execution.kill_rig"
-    venue = subprocess.Popen([sys.executable, "-m", module, "venue", str(home), str(port)])
+    venue = subprocess.Popen([sys.executable, "-m", module, "venue", str(home), str(port)], stdin=subprocess.PIPE)
     try:
         await_venue(settings)
         # What every life needs is loaded before the first fork.
         trading_calendar()
         bring_in(settings)
-        while True:
-            left = kills - sum(tally.kills.values())
-            how = rng.choice(["kill point", "moment", "venue"]) if left else "none"
-            died = _life(settings, how, rng, engine_class)
-            tally.lives += 1
-            tally.too_early |= sent_before_saved(home)
-            if died:
-                tally.kills[how] = tally.kills.get(how, 0) + 1
-            elif not left:
-                return tally
-            else:
-                raise SystemExit(f"the stretch ended with {left} kills left: make it longer")
+        parent = os.getppid()
+        while _a_life(settings, tally, rng, kills, engine_class):
+            if os.getppid() != parent:
+                raise SystemExit("whoever asked for these kills is gone")
     finally:
         venue.terminate()
         venue.wait()
+    tally.wrong += check(home)
+    with both(home) as (ours, theirs):
+        booked, done = _fills(ours, theirs)
+        intended = {row[0] for row in ours.execute("SELECT coid FROM order_intent")}
+        sent = {row[0] for row in theirs.execute("SELECT client_order_id FROM orders")}
+    tally.orders, tally.fills = len(sent), len(done)
+    tally.lost_fills, tally.repeated_orders = len(done - booked), len(sent - intended)
+    return tally
 
 
-def _life(settings: Settings, how: str, rng: random.Random, engine_class: type[OrderEngine]) -> bool:
+def _a_life(settings: Settings, tally: Tally, rng: random.Random, kills: int, engine_class: type[OrderEngine]) -> bool:
+    """One life more, and what its end has left behind; True when it was killed."""
+    home = settings.home
+    how = rng.choice(WAYS) if sum(tally.kills.values()) < kills else "none"
+    before = _written(home)
+    died = _live(settings, how, rng, engine_class)
+    tally.lives += 1
+    tally.wrong += at_death(home)
+    if died:
+        tally.kills[how] = tally.kills.get(how, 0) + 1
+        tally.at_work += _written(home) > before
+        if how == "kill point":
+            point = (home / "died-at").read_text()
+            tally.points[point] = tally.points.get(point, 0) + 1
+    return died and not tally.wrong
+
+
+def _live(settings: Settings, how: str, rng: random.Random, engine_class: type[OrderEngine]) -> bool:
     """Fork a life and end it in the way of `how`; True when it was killed."""
     die_at = rng.randrange(1, 60) if how == "kill point" else 0
     child = os.fork()
@@ -188,44 +260,70 @@ def await_venue(settings: Settings) -> None:
 
 
 def check(home: Path) -> list[str]:
-    """What is wrong, read from the two files alone; empty when nothing is."""
-    ledger, venue = sqlite3.connect(home / "ledger.db"), sqlite3.connect(home / "venue.db")
-    wrong = []
+    """What is wrong at the end of a round, read from the two files alone; empty when nothing is."""
+    with both(home) as (ledger, venue):
+        wrong = []
+        booked, done = _fills(ledger, venue)
+        if booked != done:
+            wrong.append(f"{len(done - booked)} fills lost, {len(booked - done)} invented")
+        cash = Decimal(ledger.execute("SELECT cash FROM balance").fetchone()[0])
+        theirs = Decimal(venue.execute("SELECT amount FROM cash").fetchone()[0])
+        if cash != theirs:
+            wrong.append(f"cash {cash} in the ledger, {theirs} at the venue")
+        mine = {s: Decimal(q) for s, q in ledger.execute("SELECT symbol, qty FROM position") if Decimal(q)}
+        other = {s: Decimal(q) for s, q in venue.execute("SELECT symbol, quantity FROM positions") if Decimal(q)}
+        if mine != other:
+            wrong.append(f"positions {mine} in the ledger, {other} at the venue")
+        return wrong + _beyond_plan(ledger)
+
+
+def at_death(home: Path) -> list[str]:
+    """What no death may leave behind, read from the two files alone."""
+    with both(home) as (ledger, venue):
+        sent = [row[0] for row in venue.execute("SELECT client_order_id FROM orders")]
+        if not _made(ledger):
+            return [f"order {name} was on the wire before there was a ledger" for name in sent]
+        booked, done = _fills(ledger, venue)
+        wrong = [f"fill {fill[0]} is not the venue's" for fill in booked - done]
+        committed = {row[0] for row in ledger.execute("SELECT coid FROM order_intent WHERE sent_at IS NOT NULL")}
+        wrong += [f"order {name} was on the wire before it was committed" for name in set(sent) - committed]
+        wrong += [f"order {name} is twice at the venue" for name, times in Counter(sent).items() if times > 1]
+        held: dict[str, Decimal] = {}
+        for symbol, side, quantity in ledger.execute("SELECT symbol, side, qty FROM fill"):
+            units = Decimal(quantity) if side == "buy" else -Decimal(quantity)
+            held[symbol] = held.get(symbol, Decimal(0)) + units
+        for symbol, quantity in ledger.execute("SELECT symbol, qty FROM position"):
+            if held.get(symbol) != Decimal(quantity):
+                wrong.append(f"{symbol}: {quantity} held, {held.get(symbol)} by its fills")
+        return wrong
+
+
+@contextmanager
+def both(home: Path) -> Iterator[tuple[sqlite3.Connection, sqlite3.Connection]]:
+    """The ledger's file and the venue's."""
+    with closing(sqlite3.connect(home / "ledger.db")) as ledger, closing(sqlite3.connect(home / "venue.db")) as venue:
+        # What a death left half written is rolled back by the first who reads it.
+        yield ledger, venue
+
+
+def _fills(ledger: sqlite3.Connection, venue: sqlite3.Connection) -> tuple[set[tuple[str, ...]], set[tuple[str, ...]]]:
     columns = "exec_id, {} symbol, side, {}, price, fee"
-    booked = ledger.execute(f"SELECT {columns.format('coid,', 'qty')} FROM fill ORDER BY exec_id").fetchall()
-    done = venue.execute(
-        f"SELECT {columns.format('client_order_id,', 'quantity')} FROM executions ORDER BY exec_id"
-    ).fetchall()
-    if booked != done:
-        wrong.append(f"{len(set(done) - set(booked))} fills lost, {len(set(booked) - set(done))} invented")
-    cash = Decimal(ledger.execute("SELECT cash FROM balance").fetchone()[0])
-    theirs = Decimal(venue.execute("SELECT amount FROM cash").fetchone()[0])
-    if abs(cash - theirs) > Decimal("0.01"):
-        wrong.append(f"cash {cash} in the ledger, {theirs} at the venue")
-    mine = {s: Decimal(q) for s, q in ledger.execute("SELECT symbol, qty FROM position") if Decimal(q)}
-    other = {s: Decimal(q) for s, q in venue.execute("SELECT symbol, quantity FROM positions") if Decimal(q)}
-    if mine != other:
-        wrong.append(f"positions {mine} in the ledger, {other} at the venue")
-    sent = [row[0] for row in venue.execute("SELECT client_order_id FROM orders")]
-    if len(sent) != len(set(sent)):
-        wrong.append("a client order id twice at the venue")
-    known = {row[0] for row in ledger.execute("SELECT coid FROM order_intent")}
-    if set(sent) - known:
-        wrong.append(f"{len(set(sent) - known)} orders at the venue that the ledger never intended")
-    wrong += _beyond_plan(ledger)
-    return wrong
+    booked = ledger.execute(f"SELECT {columns.format('coid,', 'qty')} FROM fill")
+    done = venue.execute(f"SELECT {columns.format('client_order_id,', 'quantity')} FROM executions")
+    return set(booked), set(done)
 
 
-def sent_before_saved(home: Path) -> set[str]:
-    """Orders at the venue that the ledger does not know as sent."""
-    if not (home / "ledger.db").exists():
-        return set()
-    ledger, venue = sqlite3.connect(home / "ledger.db"), sqlite3.connect(home / "venue.db")
-    if not ledger.execute("SELECT name FROM sqlite_master").fetchall():
-        # A first life that died while it made its tables has traded nothing.
-        return {row[0] for row in venue.execute("SELECT client_order_id FROM orders")}
-    committed = {row[0] for row in ledger.execute("SELECT coid FROM order_intent WHERE sent_at IS NOT NULL")}
-    return {row[0] for row in venue.execute("SELECT client_order_id FROM orders")} - committed
+def _written(home: Path) -> int:
+    """How many events the ledger has."""
+    with closing(sqlite3.connect(home / "ledger.db")) as ledger:
+        return int(
+            ledger.execute("SELECT coalesce(max(seq), 0) FROM order_event").fetchone()[0] if _made(ledger) else 0
+        )
+
+
+def _made(ledger: sqlite3.Connection) -> bool:
+    """False when a life died before it had made its tables."""
+    return ledger.execute("SELECT 1 FROM sqlite_master WHERE name = 'order_event'").fetchone() is not None
 
 
 def _beyond_plan(ledger: sqlite3.Connection) -> list[str]:
@@ -245,13 +343,13 @@ def main() -> None:
     if sys.argv[1] == "venue":
         run_venue(Path(sys.argv[2]), int(sys.argv[3]))
         return
-    home, kills, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    folder, kills, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     started = time.monotonic()
-    engines = {engine.__name__: engine for engine in (OrderEngine, *MUST_CATCH["SIGKILL"])}
-    tally = run(home, kills, seed, engines[[*sys.argv[4:], "OrderEngine"][0]])
-    wrong = check(home) + [f"order {name} was on the wire before it was committed" for name in tally.too_early]
-    answer = {"kills": tally.kills, "lives": tally.lives, "wrong": wrong, "seconds": time.monotonic() - started}
-    sys.stdout.write(json.dumps(answer) + "\n")
+    engines: tuple[type[OrderEngine], ...] = (OrderEngine, *MUST_CATCH["SIGKILL"])
+    asked = [*sys.argv[4:], OrderEngine.__name__][0]
+    tally = rounds(folder, kills, seed, next(engine for engine in engines if engine.__name__ == asked))
+    spent = {"seconds": time.monotonic() - started, "cpu_seconds": sum(os.times()[:4])}
+    sys.stdout.write(json.dumps({**vars(tally), **spent}) + "\n")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ import logging
 import random
 import sys
 import time
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -38,7 +39,7 @@ from ordinis.persistence.unit_of_work import SqlLedger
 from ordinis.ports import ControlRow
 from tests.brokers.market import CALENDAR, SESSIONS, SYMBOLS, TODAY, history, instruments, prices_at
 from tests.execution.broken import MUST_CATCH
-from tests.execution.inspection import findings, read
+from tests.execution.inspection import findings, lost_fills, read, repeated_orders
 
 LIMITS = Limits(position_cap=0.4, gross_cap=0.9, cash_buffer=0.1, sector_cap=1.0)
 COSTS = ProportionalCost(10.0)
@@ -71,6 +72,7 @@ class World:
     only: Collection[str] | None = None
     crashes: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
@@ -118,6 +120,10 @@ class World:
                 return self
             self.clock.advance(self.clock.now() + timedelta(seconds=pause))
         books = read(self.ledger, self.venue, self.broker.received)
+        self.counts = {
+            "orders": len(books.orders), "fills": len(books.executions), "lost_fills": lost_fills(books),
+            "repeated_orders": repeated_orders(books, dedupes=self.dedupes),
+        }  # fmt: skip
         self.wrong += findings(books, LIMITS, PRICES, dedupes=self.dedupes)
         self.ledger.close()
         return self
@@ -226,22 +232,52 @@ def shrunk(world: World) -> list[str]:
     return needed
 
 
-def main() -> None:
+@dataclass
+class Lived:
+    """What came of some mornings."""
+
+    crashes: list[int] = field(default_factory=list)
+    """Of each seed."""
+    counts: Counter[str] = field(default_factory=Counter)
+    wrong: list[tuple[int, list[str], list[str]]] = field(default_factory=list)
+    """Seed, what was wrong, and the faults that are enough for it."""
+    cpu_seconds: float = 0.0
+
+    def __add__(self, other: Lived) -> Lived:
+        return Lived(
+            self.crashes + other.crashes, self.counts + other.counts, self.wrong + other.wrong,
+            self.cpu_seconds + other.cpu_seconds,
+        )  # fmt: skip
+
+
+def mornings(first: int, last: int, engine_class: type[OrderEngine] = OrderEngine) -> Lived:
+    """Live through the mornings of the seeds from `first` up to `last`, quietly; shrink what fails."""
     logging.disable(logging.CRITICAL)
-    first, last = int(sys.argv[1]), int(sys.argv[2])
-    engine = {e.__name__: e for e in (OrderEngine, *MUST_CATCH["simulation"])}[
-        [*sys.argv[1:3], *sys.argv[3:], "OrderEngine"][2]
-    ]
-    started, crashes, fewest = time.monotonic(), 0, 99
+    lived, started = Lived(), time.process_time()
     for seed in range(first, last):
-        world = World(seed, engine).run()
-        crashes += len(world.crashes)
-        fewest = min(fewest, len(world.crashes))
+        world = World(seed, engine_class).run()
+        lived.crashes.append(len(world.crashes))
+        lived.counts.update(world.counts)
         if world.wrong:
-            told = "\n  ".join([*world.wrong[:10], "shrunk to:", *shrunk(world)])
-            sys.stdout.write(f"seed {seed}:\n  {told}\n")
+            lived.wrong.append((seed, world.wrong, shrunk(world)))
+    lived.cpu_seconds = time.process_time() - started
+    return lived
+
+
+def told(seed: int, wrong: Sequence[str], needed: Sequence[str]) -> str:
+    """One failure, as a person wants to read it."""
+    return "\n  ".join([f"seed {seed}:", *wrong[:10], "shrunk to:", *needed])
+
+
+def main() -> None:
+    first, last, asked = [*sys.argv[1:], OrderEngine.__name__][:3]
+    engines: tuple[type[OrderEngine], ...] = (OrderEngine, *MUST_CATCH["simulation"])
+    lived = mornings(int(first), int(last), next(engine for engine in engines if engine.__name__ == asked))
+    for failure in lived.wrong:
+        sys.stdout.write(f"{told(*failure)}\n")
+    crashes, fewest = sum(lived.crashes), min(lived.crashes)
     sys.stdout.write(
-        f"{last - first} seeds, {crashes} crashes (at least {fewest} each), {time.monotonic() - started:.1f} s\n"
+        f"{len(lived.crashes)} seeds, {crashes} crashes (at least {fewest} each), {lived.cpu_seconds:.1f} s of CPU\n"
     )
 
 

@@ -124,15 +124,13 @@ def test_the_same_order_is_sent_three_times_within_an_hour(tmp_path: Path, minut
     assert reason == ("G9: buy AAPL was sent 3 times within an hour" if denied else None)
 
 
-def test_another_direction_symbol_or_decision_is_no_repetition(world: World) -> None:
+def test_another_direction_or_one_that_was_not_sent_is_no_repetition(world: World) -> None:
     decision = world.decide(("AAPL", Side.BUY, "10"))
-    engine, limits = paced(world), replace(SLOW, repeats_per_hour=1)
+    engine, limits, now = paced(world), replace(SLOW, repeats_per_hour=1), world.clock.now()
     with world.ledger.begin() as unit:
         first = engine._written(unit, decision, decision.orders[0], 1, Passed(Decimal(1), Decimal(60)))
-    sent = replace(first, sent_at=world.clock.now())
-    order = decision.orders[0]
-    assert Pace([sent], limits).repeated(decision, order)
-    assert not Pace([first], limits).repeated(decision, order)  # not sent yet
-    assert not Pace([sent], limits).repeated(decision, replace(order, side=Side.SELL))
-    assert not Pace([sent], limits).repeated(decision, replace(order, symbol="KO"))
-    assert not Pace([sent], limits).repeated(replace(decision, id="other"), order)
+    sent, order = replace(first, sent_at=now), decision.orders[0]
+    assert Pace([], limits).repeated([sent], order, now)
+    assert not Pace([], limits).repeated([first], order, now)
+    assert not Pace([], limits).repeated([sent], replace(order, side=Side.SELL), now)
+    assert not Pace([], limits).repeated([sent], order, now + timedelta(hours=1))

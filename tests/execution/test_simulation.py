@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -12,7 +13,7 @@ import pytest
 
 from ordinis.execution.intents import OrderEngine
 from tests.execution.broken import MUST_CATCH
-from tests.execution.simulation import World, shrunk
+from tests.execution.simulation import Lived, World, mornings, shrunk
 
 SEEDS, MANY = 2_000, 20_000
 BATCH = 25
@@ -28,39 +29,35 @@ def quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-def mornings(first: int, last: int) -> tuple[int, int, list[tuple[int, list[str], list[str]]]]:
-    """Crashes in all, crashes of the seed with the fewest, and what was wrong in which seed and by which faults."""
-    logging.disable(logging.CRITICAL)
-    crashes, wrong = [], []
-    for seed in range(first, last):
-        world = World(seed).run()
-        crashes.append(len(world.crashes))
-        if world.wrong:
-            wrong.append((seed, world.wrong, shrunk(world)))
-    return sum(crashes), min(crashes), wrong
-
-
-def run(first: int, last: int) -> tuple[list[tuple[int, list[str], list[str]]], int, float]:
-    """What was wrong in which seed, the crashes of the seed with the fewest, and the crashes of an average seed."""
-    starts = range(first, last, BATCH)
+def run(first: int, last: int, record: Callable[[str, object], None]) -> Lived:
+    """Live through the mornings of some seeds, two at a time."""
+    started, starts = time.monotonic(), range(first, last, BATCH)
     with ProcessPoolExecutor(min(2, os.cpu_count() or 1), get_context("spawn")) as pool:
         found = list(pool.map(mornings, starts, [min(start + BATCH, last) for start in starts]))
-    wrong = [each for _, _, several in found for each in several]
-    return wrong, min(fewest for _, fewest, _ in found), sum(crashes for crashes, _, _ in found) / (last - first)
+    lived = sum(found, Lived())
+    record(
+        "rig",
+        f"simulation: seeds {first} to {last - 1}, {sum(lived.crashes)} crashes (at least {min(lived.crashes)} each), "
+        f"{lived.counts['fills']} fills, {time.monotonic() - started:.0f} s, {lived.cpu_seconds:.0f} s of CPU",
+    )
+    return lived
 
 
 @pytest.mark.processes
-def test_no_morning_ends_wrong() -> None:
-    wrong, fewest, usual = run(0, SEEDS)
-    assert wrong == []
-    assert fewest >= 5
-    assert usual >= 7
+def test_no_morning_ends_wrong(record_property: Callable[[str, object], None]) -> None:
+    lived = run(0, SEEDS, record_property)
+    assert lived.wrong == []
+    assert min(lived.crashes) >= 5
+    assert sum(lived.crashes) >= 7 * SEEDS
+    assert lived.counts["fills"] >= 3 * SEEDS
 
 
 @pytest.mark.slow
 @pytest.mark.processes
-def test_no_morning_of_many_ends_wrong() -> None:
-    assert run(SEEDS, SEEDS + MANY)[0] == []
+def test_no_morning_of_many_ends_wrong(record_property: Callable[[str, object], None]) -> None:
+    lived = run(SEEDS, SEEDS + MANY, record_property)
+    assert lived.wrong == []
+    assert min(lived.crashes) >= 5
 
 
 @pytest.mark.parametrize("engine", MUST_CATCH["simulation"], ids=lambda engine: engine.__name__)
