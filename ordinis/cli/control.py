@@ -28,7 +28,7 @@ Kind = Annotated[
     OverrideKind,
     typer.Argument(help="pin, max and min take a weight; no_trade, reduce_only none. See `ordinis baseline` too."),
 ]
-Days = Annotated[float, typer.Option(min=0.0, help="Calendar days until it ends by itself.")]
+Days = Annotated[int, typer.Option(min=1, max=3650, help="Calendar days until it ends by itself.")]
 
 
 @app.command()
@@ -99,7 +99,7 @@ def override_set(
     kind: Kind,
     reason: Why,
     weight: Annotated[float | None, typer.Argument(help="Fraction of equity, such as 0.05.")] = None,
-    days: Days = 7.0,
+    days: Days = 7,
 ) -> None:
     """Override the model in one symbol from the next decision on; unsent orders that it forbids stay unsent."""
     from ordinis import bootstrap
@@ -149,7 +149,7 @@ def override_list(as_json: AsJson = False) -> None:
 @app.command()
 def baseline(
     reason: Why,
-    days: Days = 30.0,
+    days: Days = 30,
     lift: Annotated[bool, typer.Option("--lift", help="Let the model answer again.")] = False,
 ) -> None:
     """Roll back to the baseline: from the next decision on it answers instead of the model.
@@ -182,7 +182,7 @@ def _slow_down(state: TradingState, reason: str) -> None:
 
 
 def _written(
-    settings: Settings, symbol: str, kind: OverrideKind, weight: float | None, reason: str, days: float
+    settings: Settings, symbol: str, kind: OverrideKind, weight: float | None, reason: str, days: int
 ) -> Override:
     from ordinis import bootstrap
 

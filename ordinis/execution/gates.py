@@ -34,7 +34,7 @@ from ordinis.domain.orders import OrderIntent, OrderState, PlannedOrder, Side
 from ordinis.domain.overrides import Override, OverrideKind
 from ordinis.domain.portfolio import ZERO
 from ordinis.execution.pace import MINUTE, Pace
-from ordinis.execution.prices import Prices
+from ordinis.execution.prices import Prices, is_price
 from ordinis.execution.room import WorstCase, room
 from ordinis.ports import CostModel, UnitOfWork
 
@@ -177,7 +177,7 @@ class Gates:
         age = (now - quote.at).total_seconds()
         if age > limits.price_age_seconds:
             return Waits(f"G5: the price of {symbol} is {age:.1f} s old")
-        if not quote.price > 0:
+        if not is_price(quote.price):
             return Denied(f"G5: the price of {symbol} is {quote.price}")
         if quote.halted:
             return Waits(f"G3: trading in {symbol} is halted")
@@ -186,7 +186,7 @@ class Gates:
         collar = limits.buy_collar if order.side is Side.BUY else limits.sell_collar
         known = {"its last close": prices.closes.get(symbol), "the price that was decided on": order.reference_price}
         for name, price in known.items():
-            if collar is not None and (price is None or not price > 0 or abs(float(quote.price / price) - 1) > collar):
+            if collar is not None and not (is_price(price) and abs(float(quote.price / price) - 1) <= collar):
                 return Denied(f"G6: the price of {symbol} is {quote.price}, {name} {price}")
         return None
 

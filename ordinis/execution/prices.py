@@ -6,8 +6,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import TypeGuard
 
 from ordinis.domain.market import Quote
+
+BELIEVED = Decimal("1.5")
+"""Largest quotient of a quote and the last close, either way, at which a holding is valued by its quote."""
+
+
+def is_price(value: Decimal | None) -> TypeGuard[Decimal]:
+    return value is not None and value.is_finite() and value > 0
 
 
 @dataclass(frozen=True)
@@ -20,9 +28,16 @@ class Prices:
     """Of a session's return."""
 
     def of(self, symbol: str) -> Decimal:
-        """What a unit is worth now: its quote, or its last close where it has none."""
-        quote = self.quotes.get(symbol)
-        return self.closes[symbol] if quote is None else quote.price
+        """What a unit is worth now: its quote, or its last close where there is none that can be believed.
+
+        One wrong quote must not make the book look large enough for a buy in another symbol.
+        """
+        quote, close = self.quotes.get(symbol), self.closes.get(symbol)
+        if quote is None or not is_price(quote.price):
+            return self.closes[symbol]
+        if close is not None and is_price(close) and not 1 / BELIEVED <= quote.price / close <= BELIEVED:
+            return close
+        return quote.price
 
     def sigma(self, symbol: str) -> float:
         """Volatility of a session's return; NaN where nobody knows."""
