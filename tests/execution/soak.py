@@ -35,7 +35,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks import machine
 from ordinis.execution.intents import OrderEngine
-from ordinis.persistence.unit_of_work import lock_file
+from ordinis.persistence.lease import lock_file
 from tests.execution import kill_rig
 from tests.execution.broken import MUST_CATCH
 from tests.execution.simulation import mornings, told
@@ -115,7 +115,7 @@ class Kept:
 
     def __init__(self, folder: Path, version: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = lock_file(folder / "lock")
+        self._lock = lock_file(folder / "lock", f"process {os.getpid()}")
         self._db = sqlite3.connect(folder / "progress.db", isolation_level=None)
         self._db.execute("PRAGMA synchronous=FULL")
         self.homes = f"ordinis-soak-{sha256(str(folder.resolve()).encode()).hexdigest()[:8]}"

@@ -18,9 +18,9 @@ ASKED = {
     f"{module.__name__.rpartition('.')[2]}.{name}": getattr(module, name)
     for module, names in {
         book: "BY_EXEC_ID STANDING BALANCE POSITIONS FILLS_SINCE BY_ACTIVITY OF_SESSION LAST_VALUATION SET_POSITION",
-        orders: "BY_ID MOVING OF_DECISION STILL_LIVE MOVE EVENTS",
-        decisions: "BY_ID AT INPUTS VERDICTS",
-        control: "IN_FORCE",
+        orders: "BY_ID MOVING OF_DECISION STILL_LIVE SENT_SINCE MOVE EVENTS",
+        decisions: "BY_ID LATEST INPUTS VERDICTS",
+        control: "IN_FORCE OVERRIDES",
     }.items()
     for name in names.split()
 }
