@@ -171,6 +171,31 @@ def baseline(
     )
 
 
+def in_force(settings: Settings) -> list[str]:
+    """What people and breakers have said of trading, a line each; empty while there is no ledger."""
+    from ordinis import bootstrap
+    from ordinis.errors import NotFound
+
+    try:
+        ledger = bootstrap.ledger_for_control(settings)
+    except NotFound:
+        return []
+    with ledger.begin(write=False) as unit:
+        row, locks, wishes = (
+            unit.control.state(),
+            unit.control.locks(),
+            unit.control.overrides(bootstrap.market_now(settings)),
+        )
+    state = "ACTIVE" if row is None else f"{row.state} since {row.by} said: {row.reason}"
+    lines = [f"Trading is {state}"]
+    if settings.kill_flag.exists():
+        lines.append(f"The kill flag {settings.kill_flag} is set")
+    lines += [f"{lock.symbol} is locked since {lock.by} said: {lock.reason}" for lock in locks]
+    if wishes:
+        lines.append(f"{len(wishes)} overrides are in force: `ordinis override list`")
+    return lines
+
+
 def _slow_down(state: TradingState, reason: str) -> None:
     from ordinis import bootstrap
     from ordinis.clock import SystemClock

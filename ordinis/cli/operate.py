@@ -66,13 +66,20 @@ def down() -> None:
 
 @app.command()
 def status(as_json: AsJson = False) -> None:
-    """Show every program: whether it runs, whether it is ready, and where it answers. Exit code 1 when one is not."""
+    """Show every program, whether it runs, is ready and where it answers, and whether trading is stopped.
+
+    Exit code 1 when a program is not ready.
+    """
+    from ordinis.cli.control import in_force
     from ordinis.operations.stack import status as ask
     from ordinis.settings import load
 
-    found = ask(load())
+    settings = load()
+    found = ask(settings)
     rows = [(p.name, p.pid or "", p.running, p.ready, p.url, p.detail) for p in found]
     show("Ordinis", ("program", "pid", "running", "ready", "address", "detail"), rows, as_json)
+    for line in () if as_json else in_force(settings):
+        console.print(line, soft_wrap=True)
     if not all(p.ready for p in found):
         raise typer.Exit(1)
 

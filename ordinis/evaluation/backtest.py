@@ -2,7 +2,8 @@
 
 There is no second engine: the same decisions, gates, orders, venue and ledger as in live trading, with a ledger in
 memory unless a URL is given. A decision for session t sees closes before t and trades at the closes of t; the venue
-charges the cost model; returns are those of the ledger's valuations.
+charges the cost model; returns are those of the ledger's valuations. Where a breaker halts trading, a back-test has an
+operator who resumes at the next session: what the breaker saw is then judged anew.
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ from ordinis.clock import ReplayClock, TradingCalendar
 from ordinis.data.live_window import LiveWindow
 from ordinis.domain.canonical import to_decimal
 from ordinis.domain.instruments import Instrument
+from ordinis.domain.limits import TradingState
 from ordinis.domain.market import Bar, MarketEvent, SessionClosed, TradingWindow
 from ordinis.errors import DataUnavailable
 from ordinis.execution.actor import Actor, assemble
 from ordinis.governance.rulebook import Rulebook
 from ordinis.persistence.unit_of_work import SqlLedger
-from ordinis.ports import Allocator, CostModel, FloatArray, Ledger, PriceHistory
+from ordinis.ports import Allocator, ControlRow, CostModel, FloatArray, Ledger, PriceHistory
+
+OPERATOR = "the back-test's operator"
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,18 @@ def _run(
     actor.start()
     for event in market.events(first, last):
         clock.advance(event.at)
+        if isinstance(event, TradingWindow):
+            _resume(actor)
         actor.on(event)
         if isinstance(event, SessionClosed):
             on_session(event.session)
+
+
+def _resume(actor: Actor) -> None:
+    """What the operator does before each session."""
+    with actor.engine.ledger.begin() as unit:
+        row = unit.control.state()
+        if row is not None and row.state is TradingState.HALTED:
+            now = actor.engine.clock.now()
+            unit.control.set(ControlRow(TradingState.ACTIVE, f"resumed after: {row.reason}", OPERATOR, now))
+            unit.commit()

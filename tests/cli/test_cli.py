@@ -155,6 +155,9 @@ def test_a_person_takes_the_wheel_and_gives_it_back(tmp_path: Path) -> None:
     assert "Trading is REDUCING." in told("reduce", "--reason", "lunch")
     assert "Trading is HALTED." in told("halt", "--reason", "lunch")
     assert "Trading is HALTED already" in told("reduce", "--reason", "lunch")
+    status = run("status", home=tmp_path).stdout
+    assert "Trading is HALTED since" in status
+    assert "said: lunch" in status
     assert "ACTIVE" in told("resume", "--reason", "back")
     assert "2 decisions recomputed and traded again" in told("replay")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 
@@ -13,9 +14,11 @@ from hypothesis import strategies as st
 
 from ordinis import bootstrap
 from ordinis.domain.decisions import Allocation, Source
+from ordinis.domain.limits import TradingState
 from ordinis.domain.portfolio import PortfolioSnapshot
 from ordinis.errors import AllocationUnavailable, DataUnavailable
-from ordinis.evaluation.backtest import Backtest, Market, backtest
+from ordinis.evaluation.backtest import OPERATOR, Backtest, Market, backtest
+from ordinis.governance.breakers import DRAWDOWN
 from ordinis.ports import Allocator, MarketView, PriceHistory
 from ordinis.settings import Settings
 
@@ -86,6 +89,29 @@ class Silent:
 
     def allocate(self, view: MarketView, portfolio: PortfolioSnapshot) -> Allocation:
         raise AllocationUnavailable("http://127.0.0.1:8000", "timed out after 2 s")
+
+
+def fallen(history: PriceHistory) -> PriceHistory:
+    """The market loses a quarter in a night: more than the curve can take off before the breaker sees it."""
+    closes = history.closes.copy()
+    closes[[session >= date(2020, 3, 2) for session in history.sessions]] *= 0.75
+    return replace(history, closes=closes)
+
+
+def test_a_drawdown_that_comes_overnight_sells_halts_and_is_resumed_by_the_operator_only() -> None:
+    with run(history=fallen, last=date(2020, 3, 20)).ledger.begin(write=False) as unit:
+        rows = unit.control.history()
+        valuations = {row.session: row for row in unit.book.valuations()}
+    said = [(row.by, row.state) for row in rows]
+    first = said.index((DRAWDOWN, TradingState.REDUCING))
+    assert rows[first].at.date() == date(2020, 3, 2)
+    assert said[first + 1] == (DRAWDOWN, TradingState.HALTED)
+    # Resumed at each session, judged anew, halted again: the loss from the peak has not gone away.
+    halts = said[first + 1 :]
+    assert set(halts[::2]) == {(DRAWDOWN, TradingState.HALTED)}
+    assert set(halts[1::2]) == {(OPERATOR, TradingState.ACTIVE)}
+    assert len(halts) > 5
+    assert valuations[date(2020, 3, 3)].gross == 0
 
 
 def test_the_baseline_answers_when_the_allocator_does_not_and_the_decision_says_so() -> None:
