@@ -129,8 +129,9 @@ def override_list(as_json: AsJson = False) -> None:
     from ordinis.settings import load
 
     settings = load()
-    with bootstrap.ledger_for_control(settings).begin(write=False) as unit:
-        found = unit.control.overrides(bootstrap.market_now(settings))
+    ledger, now = bootstrap.ledger_for_control(settings), bootstrap.market_now(settings)
+    with ledger.begin(write=False) as unit:
+        found = unit.control.overrides(now)
     rows = [
         (
             o.symbol or "(account)",
