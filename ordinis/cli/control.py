@@ -181,12 +181,9 @@ def in_force(settings: Settings) -> list[str]:
         ledger = bootstrap.ledger_for_control(settings)
     except NotFound:
         return []
+    now = bootstrap.market_now(settings)
     with ledger.begin(write=False) as unit:
-        row, locks, wishes = (
-            unit.control.state(),
-            unit.control.locks(),
-            unit.control.overrides(bootstrap.market_now(settings)),
-        )
+        row, locks, wishes = unit.control.state(), unit.control.locks(), unit.control.overrides(now)
     state = "ACTIVE" if row is None else f"{row.state} since {row.by} said: {row.reason}"
     lines = [f"Trading is {state}"]
     if settings.kill_flag.exists():
