@@ -237,6 +237,7 @@ class Actor:
         with self.engine.ledger.begin() as unit:
             if a_new_day(unit, self.desk.calendar.opens(session), clock.now()):
                 unit.commit()
+        self.engine.kill_point(KillPoint.JUDGED)
         return True
 
     def _given_up(self, failed: int, problem: str) -> bool:
@@ -248,12 +249,14 @@ class Actor:
             reason = f"{failed} comparisons with the broker failed, the last: {problem}"
             if lower(unit, TradingState.HALTED, reason, by=RECONCILIATION, at=self.engine.clock.now()):
                 unit.commit()
+        self.engine.kill_point(KillPoint.JUDGED)
         return True
 
     def _judge(self, portfolio: PortfolioSnapshot) -> None:
         with self.engine.ledger.begin() as unit:
             if judge_book(unit, self.engine.breakers, portfolio):
                 unit.commit()
+        self.engine.kill_point(KillPoint.JUDGED)
 
     def _work(self, decision: Decision, view: MarketView) -> None:
         """Carry out a plan to its end: orders wait for their pace, for sells, for a price, until the decision ends."""

@@ -91,6 +91,7 @@ class OrderEngine(Wire):
                 if reason:
                     self._expire(unit, intent, reason)
                     unit.commit()
+            self.kill_point(KillPoint.UNSENT)
         self.follow_up()
 
     def follow_up(self, prices: Prices | None = None) -> int:
@@ -170,6 +171,7 @@ class OrderEngine(Wire):
         reason = f"only {verdict.quantity} fits now" if isinstance(verdict, Passed) else verdict.reason
         ended = self._expire(unit, intent, reason)
         unit.commit()
+        self.kill_point(KillPoint.UNSENT)
         return ended
 
     def _judged(
@@ -271,6 +273,7 @@ class OrderEngine(Wire):
             if intent.state is OrderState.SENDING:
                 unit.orders.move(coid, OrderState.UNKNOWN, local_event(coid, "UNKNOWN", now, "sent before a restart"))
                 unit.commit()
+        self.kill_point(KillPoint.ACKNOWLEDGED)
         harmless = coid not in self.quarantine.refused and self.broker.capabilities().dedupes_client_ids
         if passed and not self._flagged() and harmless:
             logger.warning("order not found symbol=%s id=%s: sending again", intent.symbol, coid)

@@ -13,6 +13,7 @@ from enum import StrEnum
 class KillPoint(StrEnum):
     DECIDED = "decision committed"
     INTENT = "intent committed"
+    UNSENT = "end of an order that was never sent committed"
     SENDING = "sending committed"
     RENEWED = "lease renewed before a send"
     WIRE = "about to write to the wire"
@@ -21,7 +22,10 @@ class KillPoint(StrEnum):
     FILLED = "fills committed"
     CANCELLING = "cancel committed"
     CANCELLED = "the broker answered a cancel"
-    RECONCILED = "reconciliation committed"
+    MOVED = "movements committed"
+    COMPARED = "comparison with the broker committed"
+    RECONCILED = "ledger and broker agree"
+    JUDGED = "trading state committed"
     VALUED = "valuation committed"
 
 

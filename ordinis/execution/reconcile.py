@@ -85,6 +85,7 @@ def reconcile(engine: OrderEngine, *, finish: bool = False, locked_too: bool = F
         if differences.keys() <= locked:
             unit.book.set_watermark(started)
         unit.commit()
+    engine.kill_point(KillPoint.COMPARED)
     if stay:
         _halt_if_too_much(engine, differences, stay, positions)
     if differences.keys() - (set() if locked_too else locked):
@@ -107,6 +108,7 @@ def _compare_clocks(engine: OrderEngine) -> None:
         with engine.ledger.begin() as unit:
             if lower(unit, TradingState.HALTED, f"{reason}: set this machine's clock", by=CLOCK, at=now):
                 unit.commit()
+        engine.kill_point(KillPoint.JUDGED)
         raise NotReconciled([reason])
 
 
@@ -124,6 +126,7 @@ def _book_movements(engine: OrderEngine, since: datetime) -> int:
     with engine.ledger.begin() as unit:
         moved = sum(unit.book.movement(movement) for movement in movements)
         unit.commit()
+    engine.kill_point(KillPoint.MOVED)
     return moved
 
 
@@ -210,6 +213,7 @@ def _halt_if_too_much(
         with engine.ledger.begin() as unit:
             if lower(unit, TradingState.HALTED, reason, by=RECONCILIATION, at=engine.clock.now()):
                 unit.commit()
+        engine.kill_point(KillPoint.JUDGED)
 
 
 def _share(engine: OrderEngine, gaps: Mapping[str, Decimal], held: Mapping[str, Decimal], cash: Decimal) -> float:

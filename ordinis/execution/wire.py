@@ -91,6 +91,7 @@ class Wire:
         with self.ledger.begin() as unit:
             self._lock(unit, intent, problem, self.clock.now())
             unit.commit()
+        self.kill_point(KillPoint.CANCELLING)
         self.send_cancel(intent)
 
     def _write(self, intent: OrderIntent) -> None:
