@@ -143,7 +143,7 @@ class Gates:
         blocking = next((i for i in live if i.symbol == order.symbol), None)
         if blocking is not None:
             return Denied(f"G10: order {blocking.client_order_id} in {order.symbol} is still {blocking.state}")
-        tried = [i for i in unit.orders.of(decision.id) if i.symbol == order.symbol and i.client_order_id != own]
+        tried = [i for i in unit.orders.of(decision.id, order.symbol) if i.client_order_id != own]
         left = decision.decided_quantity(order.symbol) - sum((_claimed(i) for i in tried), ZERO)
         if not (order.quantity.is_finite() and ZERO < order.quantity <= left):
             return Denied(f"G4: {order.quantity} asked, {left} of the decided quantity left")

@@ -143,7 +143,7 @@ class OrderEngine(Wire):
         """The newest attempt at `order`: found in the ledger, or passed through the gates and committed now."""
         now = self.clock.now()
         with self.ledger.begin() as unit:
-            tried = [i for i in unit.orders.of(decision.id) if (i.symbol, i.leg) == (order.symbol, order.leg)]
+            tried = [i for i in unit.orders.of(decision.id, order.symbol) if i.leg == order.leg]
             newest = max(tried, key=lambda intent: intent.attempt, default=None)
             if newest is not None and newest.state is OrderState.INTENT:
                 return self._passed_again(unit, decision, newest, prices, last=last)

@@ -21,7 +21,8 @@ from ordinis.persistence.tables import decision, decision_input, decision_part, 
 
 BY_ID = select(decision).where(decision.c.id == bindparam("id"))
 MINE = select(decision).where(decision.c.account == bindparam("account")).order_by(decision.c.seq)
-LATEST = select(decision).where(decision.c.account == bindparam("account")).order_by(decision.c.seq.desc()).limit(1)
+# By instant, not by place: the account's index ends with it.
+LATEST = select(decision).where(decision.c.account == bindparam("account")).order_by(decision.c.as_of.desc()).limit(1)
 INPUTS = select(decision_input.c.payload).where(decision_input.c.sha == bindparam("sha"))
 VERDICTS = (
     select(risk_check).where(risk_check.c.decision_id == bindparam("decision_id")).order_by(risk_check.c.position)

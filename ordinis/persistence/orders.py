@@ -31,9 +31,15 @@ from ordinis.ports import OrderEvent
 MINE = select(order_intent).where(order_intent.c.account == bindparam("account")).order_by(order_intent.c.seq)
 BY_ID = MINE.where(order_intent.c.coid == bindparam("coid"))
 OF_DECISION = MINE.where(order_intent.c.decision_id == bindparam("decision_id"))
+OF_SYMBOL = OF_DECISION.where(order_intent.c.symbol == bindparam("symbol"))
 # Written out, so that both databases see that the partial index of live orders answers it.
 STILL_LIVE = MINE.where(text(f"order_intent.state IN ({LIVE_STATES})"))
-SENT_SINCE = MINE.where(order_intent.c.sent_at > bindparam("sent_after"))
+# In the order of its index: asked for that of `seq`, SQLite would read the whole history along it.
+SENT_SINCE = (
+    select(order_intent)
+    .where(order_intent.c.account == bindparam("account"), order_intent.c.sent_at > bindparam("sent_after"))
+    .order_by(order_intent.c.sent_at, order_intent.c.coid)
+)
 LAST_PLACE = select(func.coalesce(func.max(order_intent.c.seq), 0).label("place"))
 ADD = insert(order_intent)
 MOVE = (
@@ -133,8 +139,11 @@ class SqlOrders:
         rows = read(self._connection, BY_ID, _intent, account=self._account, coid=client_order_id)
         return rows[0] if rows else None
 
-    def of(self, decision_id: str) -> Sequence[OrderIntent]:
-        return read(self._connection, OF_DECISION, _intent, account=self._account, decision_id=decision_id)
+    def of(self, decision_id: str, symbol: str = "") -> Sequence[OrderIntent]:
+        values = {"account": self._account, "decision_id": decision_id}
+        if not symbol:
+            return read(self._connection, OF_DECISION, _intent, **values)
+        return read(self._connection, OF_SYMBOL, _intent, **values, symbol=symbol)
 
     def live(self) -> Sequence[OrderIntent]:
         return read(self._connection, STILL_LIVE, _intent, account=self._account)

@@ -133,7 +133,8 @@ Index(
     sqlite_where=text(f"state IN ({LIVE_STATES})"),
     postgresql_where=text(f"state IN ({LIVE_STATES})"),
 )
-Index("order_by_sending", order_intent.c.account, order_intent.c.sent_at)
+# By time first: an index that began with the account would draw every other question about orders to itself.
+Index("order_by_sending", order_intent.c.sent_at, order_intent.c.account)
 order_event = _chained(
     "order_event",
     Column("coid", String(48), nullable=False, index=True),

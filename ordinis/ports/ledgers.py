@@ -49,7 +49,7 @@ class Decisions(Protocol):
     def get(self, decision_id: str) -> Decision | None: ...
 
     def latest(self) -> Decision | None:
-        """The decision that was committed last."""
+        """The decision of the latest instant."""
 
     def all(self) -> Sequence[Decision]:
         """In the order in which they were committed."""
@@ -90,12 +90,13 @@ class Orders(Protocol):
 
     def get(self, client_order_id: str) -> OrderIntent | None: ...
 
-    def of(self, decision_id: str) -> Sequence[OrderIntent]: ...
+    def of(self, decision_id: str, symbol: str = "") -> Sequence[OrderIntent]:
+        """Orders of a decision, or of one symbol of it, in the order in which they were written."""
 
     def live(self) -> Sequence[OrderIntent]: ...
 
     def sent_since(self, at: datetime) -> Sequence[OrderIntent]:
-        """Orders that were sent after `at`, in the order in which they were written."""
+        """Orders that were sent after `at`, oldest first."""
 
     def all(self) -> Sequence[OrderIntent]:
         """In the order in which they were written."""

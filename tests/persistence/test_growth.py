@@ -18,7 +18,7 @@ ASKED = {
     f"{module.__name__.rpartition('.')[2]}.{name}": getattr(module, name)
     for module, names in {
         book: "BY_EXEC_ID STANDING BALANCE POSITIONS FILLS_SINCE BY_ACTIVITY OF_SESSION LAST_VALUATION SET_POSITION",
-        orders: "BY_ID MOVING OF_DECISION STILL_LIVE SENT_SINCE MOVE EVENTS",
+        orders: "BY_ID MOVING OF_DECISION OF_SYMBOL STILL_LIVE SENT_SINCE MOVE EVENTS",
         decisions: "BY_ID LATEST INPUTS VERDICTS",
         control: "IN_FORCE OVERRIDES",
     }.items()
@@ -44,6 +44,10 @@ def test_no_question_of_an_order_reads_the_whole_history(name: str) -> None:
 
 def test_live_orders_and_late_fills_are_found_without_the_rest() -> None:
     assert plan(orders.STILL_LIVE)[0] == "SEARCH order_intent USING INDEX one_live_intent_per_symbol (account=?)"
+    assert plan(orders.SENT_SINCE)[0] == "SEARCH order_intent USING INDEX order_by_sending (sent_at>?)"
+    assert plan(decisions.LATEST) == ["SEARCH decision USING INDEX sqlite_autoindex_decision_1 (account=?)"]
+    for question in (orders.OF_DECISION, orders.OF_SYMBOL):
+        assert "(decision_id=?" in plan(question)[0]
     assert plan(book.FILLS_SINCE) == ["SEARCH fill USING INDEX fill_by_time (account=? AND ts>?)"]
 
 

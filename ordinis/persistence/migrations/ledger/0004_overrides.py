@@ -13,4 +13,4 @@ def upgrade() -> None:
     # Nothing could write an override before, so no chained row lacks a reason.
     op.add_column("override", Column("reason", Text, nullable=False, server_default=""))
     op.create_index("override_by_wish", "override", ["account", "symbol", "kind", "seq"])
-    op.create_index("order_by_sending", "order_intent", ["account", "sent_at"])
+    op.create_index("order_by_sending", "order_intent", ["sent_at", "account"])
