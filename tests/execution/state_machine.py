@@ -66,6 +66,8 @@ WAYS: Mapping[str, Sequence[Part]] = {
 COUNT = st.integers(1, 3)
 SEVERITY = st.sampled_from([0.1, 0.5, 0.9])
 SYMBOL = st.sampled_from(SYMBOLS)
+P = KillPoint
+ON_THE_WAY = (P.INTENT, P.SENDING, P.WIRE, P.REPLIED, P.ACKNOWLEDGED, P.FILLED, P.CANCELLING)
 SHARES = st.dictionaries(SYMBOL, st.integers(1, 60), min_size=1, max_size=2)
 WAY, IN_FORCE = st.sampled_from(sorted(WAYS)), st.sampled_from([1, 7])
 FATES = {
@@ -173,6 +175,7 @@ class OrderEngineStory(RuleBasedStateMachine):
         self.decision: Decision | None = None
         self.agreed, self.number = False, 0
         self.plans: list[Callable[[], None]] = []
+        self.dies_after: KillPoint | None = None
         """What happens at the engine's n-th next step: a crash, a kill, or nothing yet."""
         self._edit_limits(LIMITS)
 
@@ -287,6 +290,11 @@ class OrderEngineStory(RuleBasedStateMachine):
         """At its `steps`-th kill point from now."""
         self.plans = [*[lambda: None] * (steps - 1), self._die]
 
+    @sentence(after=st.sampled_from(ON_THE_WAY))
+    def the_process_will_die_halfway(self, after: KillPoint) -> None:
+        """The next time that an order has come so far."""
+        self.dies_after = after
+
     # people
 
     @precondition(lambda self: self._busy())
@@ -358,7 +366,7 @@ class OrderEngineStory(RuleBasedStateMachine):
 
     def _come_to_rest(self) -> None:
         self.faults.waiting.clear()
-        self.plans, self.way = [], "at once"
+        self.plans, self.dies_after, self.way = [], None, "at once"
         if self.decision is not None:
             self._pass(max(timedelta(0), self.decision.expires_at - self.clock.now()))
         for _ in range(24):
@@ -425,10 +433,13 @@ class OrderEngineStory(RuleBasedStateMachine):
         self._catch_up()
         if point is KillPoint.RECONCILED:
             self._compare()
+        if point is self.dies_after:
+            self._die()
         if self.plans:
             self.plans.pop(0)()
 
     def _die(self) -> None:
+        self.dies_after = None
         raise Crash
 
     def _kill(self) -> None:
@@ -491,11 +502,11 @@ class OrderEngineStory(RuleBasedStateMachine):
             reconcile(self._running(), locked_too=bool(symbol))
             return "agreed"
 
-        plans, self.plans = self.plans, []
+        plans, self.plans, dies, self.dies_after = self.plans, [], self.dies_after, None
         self.reference.lifting = {symbol}
         steps = act(look)
         self._catch_up()
-        self.reference.lifting, self.plans = set(), plans
+        self.reference.lifting, self.plans, self.dies_after = set(), plans, dies
         return steps
 
     def _edit_limits(self, limits: Limits) -> None:
