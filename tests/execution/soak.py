@@ -41,7 +41,16 @@ from tests.execution.broken import MUST_CATCH
 from tests.execution.simulation import mornings, told
 
 ROOT = Path(__file__).resolve().parents[2]
-TESTED = ("ordinis/**/*.py", "ordinis/**/*.yaml", "tests/execution/*.py", "tests/brokers/market.py")
+RIGS = ("broken", "inspection", "kill_rig", "simulation", "soak")
+TESTED = (
+    *(
+        f"ordinis/{name}/**/*.py"
+        for name in ("brokers", "costs", "domain", "execution", "governance", "persistence", "ports")
+    ),
+    *("ordinis/clock.py", "ordinis/errors.py", "ordinis/**/*.yaml", "tests/brokers/market.py"),
+    *(f"tests/execution/{name}.py" for name in RIGS),
+)
+"""The order path, and what it is tested with."""
 WINDOW = 250
 """Seeds of one unit: half a minute."""
 FIRST_SEED = 1_000_000
