@@ -36,7 +36,7 @@ def recompute(settings: Settings, decision: str) -> Recomputed:
     from ordinis.execution.replay import replay_decision
 
     rules = rulebook(settings)
-    planner = Planner(instruments(settings), rules.trading, costs(settings), rules.limits.cash_buffer)
+    planner = Planner(instruments(settings), rules.trading, costs(settings), rules.limits)
     return replay_decision(
         decision,
         ledger(settings),

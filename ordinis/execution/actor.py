@@ -358,7 +358,7 @@ def assemble(
     gates = Gates(
         calendar, instruments, rulebook.limits, rulebook.sha, costs, kill_flag, rulebook.orders, ledger.folder
     )
-    planner = Planner(instruments, rulebook.trading, costs, rulebook.limits.cash_buffer)
+    planner = Planner(instruments, rulebook.trading, costs, rulebook.limits)
     return Actor(
         engine=OrderEngine(ledger, broker, clock, gates, rulebook.breakers, kill_point=kill_point),
         desk=Desk(rulebook, planner, calendar),

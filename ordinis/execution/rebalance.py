@@ -8,8 +8,8 @@ and a calendar trigger pass bands, cool-down and turnover. A symbol drifts out o
     |held weight - target weight| > min(absolute band, relative band * target weight)
 
 so a target of zero has no band and is sold. The invested share has a band of the same form. Idle cash past the
-absolute band lets underweight symbols be bought. Buys are scaled by one factor to the cash that is there after the
-sells, their costs and the cash buffer.
+absolute band lets underweight symbols be bought. Buys are scaled by one factor to what their sector may still take, to
+the share that was approved, and to the cash that is there after the sells, their costs and the cash buffer.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from ordinis.costs.execution import expected_cash
 from ordinis.costs.models import CENT
 from ordinis.domain.canonical import to_decimal
 from ordinis.domain.instruments import Instrument
-from ordinis.domain.limits import TradingRules
+from ordinis.domain.limits import Limits, TradingRules
 from ordinis.domain.orders import PlannedOrder, Side
 from ordinis.domain.portfolio import ZERO, PortfolioSnapshot
 from ordinis.ports import CostModel
 
 SAME_WEIGHT = 1e-9
+UNBOUNDED = Limits(position_cap=1.0, gross_cap=1.0, cash_buffer=0.0, sector_cap=1.0)
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Planner:
     instruments: Mapping[str, Instrument]
     rules: TradingRules
     costs: CostModel
-    cash_buffer: float = 0.0
+    limits: Limits = UNBOUNDED
 
     def plan(
         self,
@@ -77,6 +78,7 @@ class Planner:
             kept = self._within_turnover(kept, portfolio, demanded)
         sells = [self._order(symbol, units, portfolio) for symbol, units in sorted(kept.items()) if units < 0]
         buys = [self._order(symbol, units, portfolio) for symbol, units in sorted(kept.items()) if units > 0]
+        buys = self._within_sectors(buys, sells, portfolio)
         buys = self._within_approved(buys, sells, targets, portfolio)
         return (*sells, *self._affordable(buys, sells, portfolio, volatility))
 
@@ -163,6 +165,26 @@ class Planner:
         worth = {symbol: units for symbol, units in scaled.items() if units and self._worth(symbol, units, portfolio)}
         return {symbol: units for symbol, units in deltas.items() if symbol not in tidy} | worth
 
+    def _within_sectors(
+        self, buys: list[PlannedOrder], sells: list[PlannedOrder], portfolio: PortfolioSnapshot
+    ) -> list[PlannedOrder]:
+        """Buys of a sector scaled by one factor to what it may still take.
+
+        Where a band leaves a holding above its target, the targets alone do not keep its sector under the cap.
+        """
+        sectors, cap = self.limits.sectors, to_decimal(self.limits.sector_cap) * portfolio.equity
+        worth = {s: units * portfolio.prices[s] for s, units in portfolio.holdings.items()}
+        for order in sells:
+            worth[order.symbol] -= order.notional
+        kept = []
+        for sector in dict.fromkeys(sectors.get(order.symbol) for order in buys):
+            mine = [order for order in buys if sectors.get(order.symbol) == sector]
+            room = cap - sum((value for s, value in worth.items() if sectors.get(s) == sector), ZERO)
+            wanted = sum((order.notional for order in mine), ZERO)
+            fits = sector is None or wanted <= room
+            kept += mine if fits else self._scaled(mine, max(ZERO, room), wanted, portfolio)
+        return sorted(kept, key=lambda order: order.symbol)
+
     def _within_approved(
         self,
         buys: list[PlannedOrder],
@@ -196,7 +218,9 @@ class Planner:
     ) -> list[PlannedOrder]:
         proceeds = sum((self._cash(order, volatility) for order in sells), ZERO)
         # A fee rounds up to the cent: one more cent an order keeps the scaled plan affordable.
-        spendable = portfolio.cash + proceeds - to_decimal(self.cash_buffer) * portfolio.equity - CENT * len(buys)
+        spendable = (
+            portfolio.cash + proceeds - to_decimal(self.limits.cash_buffer) * portfolio.equity - CENT * len(buys)
+        )
         needed = -sum((self._cash(order, volatility) for order in buys), ZERO)
         if needed <= spendable:
             return buys

@@ -30,7 +30,7 @@ CALENDAR = TradingCalendar()
 TODAY = date(2020, 6, 17)
 YESTERDAY = CALENDAR.previous_session(TODAY)
 SHARES = {s: Instrument(s, s, AssetClass.EQUITY, Decimal("0.001"), Decimal(1), sector=s, adv=1e8) for s in SYMBOLS}
-DESK = Desk(RULES, Planner(SHARES, RULES.trading, ProportionalCost(0.0), RULES.limits.cash_buffer), CALENDAR)
+DESK = Desk(RULES, Planner(SHARES, RULES.trading, ProportionalCost(0.0), RULES.limits), CALENDAR)
 SESSIONS = CALENDAR.between(TODAY - timedelta(days=400), YESTERDAY)
 WALK = 1.0 + 0.01 * np.random.default_rng(7).standard_normal((len(SESSIONS), len(SYMBOLS)))
 VIEW = market_view(PriceHistory(SYMBOLS, SESSIONS, np.cumprod(WALK, axis=0)), CALENDAR.trading_instant(TODAY), TODAY)

@@ -16,7 +16,7 @@ from ordinis.domain.instruments import AssetClass, Instrument
 from ordinis.domain.limits import TradingRules
 from ordinis.domain.orders import PlannedOrder, Side
 from ordinis.domain.portfolio import PortfolioSnapshot
-from ordinis.execution.rebalance import Planner
+from ordinis.execution.rebalance import UNBOUNDED, Planner
 
 AT = datetime(2020, 3, 16, 19, 45, tzinfo=UTC)
 SESSION, BEFORE = date(2020, 3, 16), date(2020, 3, 13)
@@ -62,7 +62,9 @@ def test_sells_come_before_buys_and_symbols_in_order() -> None:
 
 
 def test_buys_are_scaled_to_the_cash_after_sells_costs_and_buffer() -> None:
-    planner = Planner({"A": share("A", "0.01")}, NO_LIMITS, ProportionalCost(100.0), cash_buffer=0.1)
+    planner = Planner(
+        {"A": share("A", "0.01")}, NO_LIMITS, ProportionalCost(100.0), replace(UNBOUNDED, cash_buffer=0.1)
+    )
     orders = plan({"A": 1.0}, a_book(), planner)
     # 900 may be spent less one cent, and each share costs 10.10
     assert units(orders) == {"A": Decimal("89.10")}
@@ -199,7 +201,7 @@ def test_a_plan_never_sells_what_is_not_held_nor_spends_what_is_not_there(
 ) -> None:
     book = a_book("1000", **holdings)
     costs = ProportionalCost(bps)
-    orders = plan(wanted, book, Planner(SHARES, rules, costs, buffer))
+    orders = plan(wanted, book, Planner(SHARES, rules, costs, replace(UNBOUNDED, cash_buffer=buffer)))
     cash = book.cash
     for order in orders:
         assert order.quantity > 0
@@ -209,3 +211,20 @@ def test_a_plan_never_sells_what_is_not_held_nor_spends_what_is_not_there(
             assert order.quantity <= book.holdings[order.symbol]
     if any(order.side is Side.BUY for order in orders):
         assert cash >= Decimal(repr(buffer)) * book.equity - Decimal("0.05")
+
+
+def test_buys_of_a_sector_are_scaled_to_what_it_may_still_take() -> None:
+    limits = replace(UNBOUNDED, sector_cap=0.4, sectors={"A": "one", "B": "one", "C": "two"})
+    book = a_book("650", A="35")
+    # A is inside its band above a target of 32, so the sector has room for 5 and not for the 8 of B.
+    orders = plan({"A": 0.32, "B": 0.08, "C": 0.1}, book, Planner(SHARES, BANDS, FREE, limits))
+    assert units(orders) == {"B": Decimal(5), "C": Decimal(10)}
+
+
+def test_a_sale_makes_room_in_its_sector_and_a_sector_past_its_cap_takes_nothing() -> None:
+    limits = replace(UNBOUNDED, sector_cap=0.4, sectors={"A": "one", "B": "one"})
+    book = a_book("550", A="45")
+    sold = plan({"A": 0.2, "B": 0.2}, book, Planner(SHARES, BANDS, FREE, limits))
+    assert units(sold) == {"A": Decimal(-25), "B": Decimal(20)}
+    kept = plan({"A": 0.45, "B": 0.2}, book, Planner(SHARES, BANDS, FREE, limits))
+    assert units(kept) == {}

@@ -47,7 +47,7 @@ def until_caught(engine: type[OrderEngine]) -> tuple[int, str]:
     try:
         run_state_machine_as_test(Story, settings=settings(MANY, derandomize=True, phases=[Phase.generate]))
     except Exception as error:  # whatever shows: a rule that was broken, or an engine that fell over its own ledger
-        return Story.told, str(error)
+        return Story.told, str(error).strip() or repr(error)
     return 0, ""
 
 
