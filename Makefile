@@ -1,5 +1,6 @@
 # make demo   the whole cycle once on the sample market      make test   lint, types, layers and the tests
 # make soak   thousands of SIGKILLs, a hundred thousand mornings; goes on where it was stopped
+# make mutation  changes the order path's code a thousand times, one line each: do the fast tests notice?
 # Everything is installed into .venv, from the versions in constraints.txt.
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # One numeric thread: runs repeat to the byte, and two cores are shared with Ray and Prefect.
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test test-all soak lint bench constraints clean
+.PHONY: demo test test-all soak mutation lint bench constraints clean
 
 demo: $(READY)
 	$(BIN)/ordinis demo
@@ -24,6 +25,13 @@ test-all: lint
 
 soak: $(READY)
 	$(BIN)/python -m tests.execution.soak
+
+# From scratch: mutmut keeps what it found while the code stays the same, even when a test has changed.
+mutation: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[mutation]"
+	rm -rf mutants
+	$(BIN)/mutmut run --max-children 2
+	$(BIN)/python -m benchmarks.mutation
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -46,4 +54,4 @@ constraints: $(READY)
 	$(BIN)/python scripts/constraints.py
 
 clean:
-	rm -rf $(VENV) .ordinis build *.egg-info
+	rm -rf $(VENV) .ordinis build mutants *.egg-info

@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PINNED = ROOT / "constraints.txt"
-EXTRAS = "alpaca,ib,ccxt,postgres,dev"
+EXTRAS = "alpaca,ib,ccxt,postgres,dev,mutation"
 HEADER = "# Made by scripts/constraints.py: do not edit. One complete set of versions that install together.\n"
 NAMED = {"torch": "2.13.0"}
 

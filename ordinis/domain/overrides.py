@@ -84,7 +84,7 @@ def overridden(
     changed = []
     for row in (row for row in overrides if row.symbol):
         before, now = result.get(row.symbol, 0.0), held.get(row.symbol, 0.0)
-        value = 0.0 if row.value is None else row.value
+        value = row.value or 0.0
         match row.kind:
             case OverrideKind.PIN:
                 after = value

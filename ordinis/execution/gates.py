@@ -18,10 +18,10 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -159,7 +159,7 @@ class Gates:
         if order.side is Side.SELL:
             held = unit.book.holdings().get(order.symbol, ZERO)
             return Passed(order.quantity, ZERO) if order.quantity <= held else Denied(f"G8: short sale, {held} held")
-        risky = self._no_new_risk(unit, order, now, skew)
+        risky = self._no_new_risk(unit, now, skew)
         return Denied(risky) if risky else self._sized(unit, order, now, prices, live, pace)
 
     def _market(self, unit: UnitOfWork, order: PlannedOrder, now: datetime, prices: Prices) -> Denied | Waits | None:
@@ -190,7 +190,7 @@ class Gates:
                 return Denied(f"G6: the price of {symbol} is {quote.price}, {name} {price}")
         return None
 
-    def _no_new_risk(self, unit: UnitOfWork, order: PlannedOrder, now: datetime, skew: timedelta) -> str:
+    def _no_new_risk(self, unit: UnitOfWork, now: datetime, skew: timedelta) -> str:
         """G12, G14, G15: why nothing may be bought now; empty when it may."""
         if skew.total_seconds() > self.orders.skew_seconds:
             return f"G14: the broker's clock differs from ours by {skew.total_seconds():.0f} s"
@@ -201,10 +201,10 @@ class Gates:
         if self.orders.day_trades is not None:
             session = self.calendar.session_of(now)
             first = self.calendar.opens(self.calendar.back(session, DAY_TRADE_SESSIONS - 1))
-            sides: dict[tuple[str, object], Counter[Side]] = {}
+            sides: dict[tuple[str, date], set[Side]] = defaultdict(set)
             for fill in unit.book.fills(first):
-                sides.setdefault((fill.symbol, self.calendar.session_of(fill.at)), Counter())[fill.side] += 1
-            trades = sum(min(1, count[Side.BUY], count[Side.SELL]) for count in sides.values())
+                sides[fill.symbol, self.calendar.session_of(fill.at)].add(fill.side)
+            trades = sum(traded == set(Side) for traded in sides.values())
             if trades >= self.orders.day_trades:
                 return f"G12: {trades} day trades in {DAY_TRADE_SESSIONS} sessions"
         return ""

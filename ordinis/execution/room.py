@@ -52,8 +52,8 @@ def room(
     limits: Limits,
     costs: CostModel,
     *,
-    ceiling: float = 1.0,
-    participation_cap: float | None = None,
+    ceiling: float,
+    participation_cap: float | None,
 ) -> Decimal:
     """The part of the buy `order` that fits, in whole lots.
 

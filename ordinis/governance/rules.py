@@ -57,7 +57,8 @@ class SectorCap:
             if total > self.cap + ROUNDING and not _passive(total, held.get(sector, 0.0), self.cap, self.passive_excess)
         }
         allowed = {
-            symbol: weight * scale.get(context.sectors.get(symbol, ""), 1.0) for symbol, weight in weights.items()
+            symbol: weight * scale[context.sectors[symbol]] if context.sectors.get(symbol) in scale else weight
+            for symbol, weight in weights.items()
         }
         detail = f"cut {', '.join(sorted(scale))}" if scale else ""
         return allowed, Verdict(self.name, self.cap, max(proposed.values(), default=0.0), not scale, detail)

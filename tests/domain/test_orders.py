@@ -24,6 +24,11 @@ def test_an_order_id_follows_from_its_decision() -> None:
     assert len(first) == 30
 
 
+def test_an_order_id_is_the_same_in_every_version() -> None:
+    # An order that was sent before an upgrade must be found under the same name after it.
+    assert client_order_id("sim", "d1", "AAPL", "buy", 1) == "or1-f5ncpc45ih3d2wdk6wxxmu5jt2"
+
+
 def test_terminal_states_lead_nowhere() -> None:
     reached = {state for states in TRANSITIONS.values() for state in states}
     assert reached | {OrderState.INTENT} == set(OrderState)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from ordinis.domain.decisions import Verdict
 from ordinis.domain.overrides import Override, OverrideKind, overridden
 from ordinis.errors import OverrideRefused
 
@@ -17,21 +18,26 @@ def wish(kind: OverrideKind, value: float | None = None, symbol: str = "KO") -> 
     return Override(symbol, kind, value, "anna", "a hunch", NOW, NOW + timedelta(days=1))
 
 
+WHOSE = "baseline is for the whole account, every other kind for one symbol"
+
+
 @pytest.mark.parametrize(
     ("kind", "value", "symbol", "problem"),
     [
         (K.PIN, None, "KO", "needs a weight"),
         (K.NO_TRADE, 0.1, "KO", "takes no weight"),
         (K.MAX, 30.0, "KO", "30.0 is not a fraction of equity between 0 and 1"),
-        (K.MIN, -0.1, "KO", "-0.1 is not a fraction"),
-        (K.PIN, float("nan"), "KO", "nan is not a fraction"),
-        (K.BASELINE, None, "KO", "baseline is for the whole account"),
-        (K.NO_TRADE, None, "", "baseline is for the whole account"),
+        (K.MAX, 1.01, "KO", "1.01 is not a fraction of equity between 0 and 1"),
+        (K.MIN, -0.1, "KO", "-0.1 is not a fraction of equity between 0 and 1"),
+        (K.PIN, float("nan"), "KO", "nan is not a fraction of equity between 0 and 1"),
+        (K.BASELINE, None, "KO", WHOSE),
+        (K.NO_TRADE, None, "", WHOSE),
     ],
 )
 def test_what_makes_no_sense_is_refused(kind: OverrideKind, value: float | None, symbol: str, problem: str) -> None:
-    with pytest.raises(OverrideRefused, match=problem):
+    with pytest.raises(OverrideRefused) as refused:
         wish(kind, value, symbol)
+    assert (refused.value.kind, refused.value.problem) == (kind, problem)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
@@ -68,7 +74,20 @@ def test_a_symbol_that_nobody_proposed_may_be_wished_for() -> None:
 
 def test_the_baseline_is_no_matter_of_weights() -> None:
     weights, verdict = overridden({"KO": 0.1}, {}, [wish(K.BASELINE, symbol="")])
-    assert (weights, verdict.passed) == ({"KO": 0.1}, True)
+    assert (weights, verdict) == ({"KO": 0.1}, Verdict("overrides", 1.0, 0.0, True))
+
+
+def test_the_verdict_counts_the_wishes_and_names_what_they_changed() -> None:
+    rows = [wish(K.PIN, 0.0), wish(K.MAX, 0.1, "XOM"), wish(K.MAX, 0.5, "AAPL")]
+    weights, verdict = overridden({"AAPL": 0.3, "KO": 0.2, "XOM": 0.2}, {}, rows)
+    assert weights == {"AAPL": 0.3, "KO": 0.0, "XOM": 0.1}
+    changed = "KO pin 0.2000 to 0.0000 (anna: a hunch); XOM max 0.2000 to 0.1000 (anna: a hunch)"
+    assert verdict == Verdict("overrides", 3.0, 2.0, False, changed)
+
+
+@pytest.mark.parametrize("kind", [K.NO_TRADE, K.REDUCE_ONLY])
+def test_what_is_not_held_is_not_bought_against_a_wish(kind: OverrideKind) -> None:
+    assert overridden({"KO": 0.3}, {}, [wish(kind)])[0] == {"KO": 0.0}
 
 
 @pytest.mark.parametrize(
@@ -81,6 +100,8 @@ def test_the_baseline_is_no_matter_of_weights() -> None:
         (K.MAX, 0.1, 0.0, False),
         (K.MIN, 0.1, 0.094, True),
         (K.MIN, 0.1, 0.5, False),
+        (K.PIN, 0.0, 0.005, False),
+        (K.PIN, 0.005, 0.0, False),
         (K.NO_TRADE, None, 0.5, False),
     ],
 )

@@ -124,6 +124,18 @@ def test_the_same_order_is_sent_three_times_within_an_hour(tmp_path: Path, minut
     assert reason == ("G9: buy AAPL was sent 3 times within an hour" if denied else None)
 
 
+@pytest.mark.parametrize(("decisions", "runs_away"), [(2, False), (3, True)])
+def test_a_full_minute_is_a_runaway_when_three_decisions_filled_it(
+    world: World, decisions: int, runs_away: bool
+) -> None:
+    decision = world.decide(("AAPL", Side.BUY, "10"))
+    with world.ledger.begin() as unit:
+        intent = world.engine()._written(unit, decision, decision.orders[0], 1, Passed(Decimal(1), Decimal(60)))
+    recent = [replace(intent, decision_id=f"d{number % decisions}") for number in range(4)]
+    assert Pace(recent, replace(SLOW, orders_per_minute=4)).runs_away() is runs_away
+    assert not Pace(recent, replace(SLOW, orders_per_minute=5)).runs_away()
+
+
 def test_another_direction_or_one_that_was_not_sent_is_no_repetition(world: World) -> None:
     decision = world.decide(("AAPL", Side.BUY, "10"))
     engine, limits, now = paced(world), replace(SLOW, repeats_per_hour=1), world.clock.now()

@@ -28,6 +28,10 @@ NOW = datetime(2020, 3, 16, 19, 45, tzinfo=UTC)
         ("NaN", "50", "50"),
         ("Infinity", "50", "50"),
         ("76", "0", "76"),
+        ("1", "1.5", "1"),
+        ("0.5", "100", "100"),
+        ("0.5", "0.6", "0.5"),
+        ("100", "0.5", "0.5"),
     ],
 )
 def test_a_quote_far_from_the_last_close_is_not_believed(quote: str, close: str, worth: str) -> None:

@@ -16,7 +16,7 @@ from ordinis.domain.orders import Known, OrderRequest, Refused, Side, SubmitOutc
 from ordinis.errors import NotReconciled
 from ordinis.execution.intents import OrderEngine
 from ordinis.execution.reconcile import reconcile
-from ordinis.governance.breakers import CLOCK, RECONCILIATION, REJECTS
+from ordinis.governance.breakers import CLOCK, RECONCILIATION, REJECTS, judge_rejects
 from ordinis.ports import BrokerAccount, ControlRow
 from tests.execution.test_order_engine import World
 
@@ -210,3 +210,19 @@ def test_breakers_that_are_off_do_not_halt(world: OddWorld) -> None:
     world.odd.units = dict.fromkeys(("AAPL", "KO", "XOM"), Decimal(9))
     world.compared(4)
     assert (world.locks(), world.state()) == (["AAPL", "KO", "XOM"], None)
+
+
+def test_refusals_name_their_symbols_and_halt_only_at_their_number(tmp_path: Path) -> None:
+    world = OddWorld(tmp_path)
+    reconcile(world.trader)
+    world.odd.refuses = True
+    world.trader.execute(world.decide(("XOM", Side.BUY, "1"), ("KO", Side.BUY, "1")), world.prices())
+    now = world.clock.now()
+    with world.ledger.begin() as unit:
+        assert not judge_rejects(unit, Breakers(rejects_per_minute=None), now)
+        assert not judge_rejects(unit, Breakers(rejects_per_minute=3), now)
+        assert not judge_rejects(unit, Breakers(rejects_per_minute=2), now + 2 * MINUTE)
+        assert unit.control.state() is None
+        assert judge_rejects(unit, Breakers(rejects_per_minute=2), now)
+        row = unit.control.state()
+    assert row == ControlRow(TradingState.HALTED, "the broker refused 2 orders within a minute (KO, XOM)", REJECTS, now)

@@ -122,3 +122,42 @@ def test_judging_again_writes_nothing_new(ledger: SqlLedger) -> None:
 def test_a_breaker_that_is_off_does_not_trip(ledger: SqlLedger) -> None:
     off = replace(Breakers(), daily_loss=None, drawdown=None)
     assert judged(ledger, a_book("50", previous="90"), off) is None
+
+
+@pytest.mark.parametrize(
+    ("before", "book", "lowers"),
+    [
+        (None, a_book("99"), False),
+        (None, a_book("97"), True),
+        (None, a_book("79", previous="79"), True),
+        (None, a_book("79", previous="90"), True),
+        (ControlRow(TradingState.REDUCING, "test", DAILY_LOSS, NOW), a_book("97"), False),
+        (ControlRow(TradingState.REDUCING, "test", DAILY_LOSS, NOW), a_book("79", previous="90"), True),
+        (ControlRow(TradingState.REDUCING, "test", DRAWDOWN, NOW), a_book("79", previous="90"), False),
+        (ControlRow(TradingState.HALTED, "test", "anna", NOW), a_book("79", previous="90"), False),
+    ],
+    ids=[
+        "nothing lost",
+        "a day's loss",
+        "a drawdown",
+        "both",
+        "that day's loss again",
+        "and now the drawdown as well",
+        "that drawdown again",
+        "a person was there first",
+    ],
+)
+def test_a_breaker_says_whether_it_lowered_the_state(
+    ledger: SqlLedger, before: ControlRow | None, book: PortfolioSnapshot, lowers: bool
+) -> None:
+    with ledger.begin() as unit:
+        if before is not None:
+            unit.control.set(before)
+        assert judge_book(unit, Breakers(), book) is lowers
+
+
+def test_a_loss_at_the_very_open_belongs_to_the_new_session(ledger: SqlLedger) -> None:
+    with ledger.begin() as unit:
+        unit.control.set(ControlRow(TradingState.REDUCING, "test", DAILY_LOSS, OPENED))
+        assert not a_new_day(unit, OPENED, NOW)
+        assert a_new_day(unit, OPENED + timedelta(microseconds=1), NOW)
