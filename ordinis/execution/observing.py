@@ -26,7 +26,7 @@ def told(intent: OrderIntent, order: BrokerOrder) -> tuple[OrderState, ...]:
     state, path = intent.state, list[OrderState]()
     booked = intent.filled_quantity >= order.filled_quantity
     if state in IN_DOUBT:
-        if order.state is _S.REJECTED:
+        if order.state is _S.REJECTED and not order.filled_quantity:
             return (_S.REJECTED,)
         state = _S.WORKING
         path.append(state)
@@ -39,7 +39,9 @@ def told(intent: OrderIntent, order: BrokerOrder) -> tuple[OrderState, ...]:
         path += [_S.PARTIAL] if booked and state is _S.SUSPENDED else []
         path += [_S.FILLED] if booked else []
     elif order.state is _S.REJECTED:
-        path += [_S.REJECTED] if booked and state is _S.WORKING else []
+        # What was executed before the refusal stays; the rest has ended.
+        untouched = state is _S.WORKING and not intent.filled_quantity
+        path += [_S.REJECTED if untouched else _S.CANCELED] if booked else []
     elif order.state is _S.SUSPENDED:
         path += [_S.SUSPENDED] if state in (_S.WORKING, _S.PARTIAL) else []
     elif state is _S.SUSPENDED:

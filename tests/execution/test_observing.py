@@ -26,23 +26,23 @@ ANSWERS = (W, P, F, C, E, R, H)
 UNTOUCHED = (S.INTENT, S.FILLED, S.CANCELED, S.REJECTED, S.EXPIRED, S.DENIED, S.EXPIRED_UNSENT, S.NEVER_ARRIVED)
 
 # The states that follow when every execution is booked, by our state and the broker's.
-#                   the broker says:  W      P      F       C       E       R     H
+#                   the broker says:  W      P      F       C       E       R       H
 BOOKED = {
-    S.SENDING:                     ((W,),  (W,),  (W, F), (W, C), (W, E), (R,), (W, H)),
-    S.UNKNOWN:                     ((W,),  (W,),  (W, F), (W, C), (W, E), (R,), (W, H)),
-    S.WORKING:                     ((),    (),    (F,),   (C,),   (E,),   (R,), (H,)),
-    S.PARTIAL:                     ((),    (),    (F,),   (C,),   (E,),   (),   (H,)),
-    S.PENDING_CANCEL:              ((),    (),    (F,),   (C,),   (E,),   (),   ()),
-    S.SUSPENDED:                   ((P,),  (P,),  (P, F), (C,),   (E,),   (),   ()),
+    S.SENDING:                     ((W,),  (W,),  (W, F), (W, C), (W, E), (W, C), (W, H)),
+    S.UNKNOWN:                     ((W,),  (W,),  (W, F), (W, C), (W, E), (W, C), (W, H)),
+    S.WORKING:                     ((),    (),    (F,),   (C,),   (E,),   (C,),   (H,)),
+    S.PARTIAL:                     ((),    (),    (F,),   (C,),   (E,),   (C,),   (H,)),
+    S.PENDING_CANCEL:              ((),    (),    (F,),   (C,),   (E,),   (C,),   ()),
+    S.SUSPENDED:                   ((P,),  (P,),  (P, F), (C,),   (E,),   (C,),   ()),
 }  # fmt: skip
-# The same while an execution is missing here: nothing ends, but for an order that was refused at the door.
+# The same while an execution is missing here: nothing ends.
 MISSING = {
-    S.SENDING:                     ((W,),  (W,),  (W,),   (W,),   (W,),   (R,), (W, H)),
-    S.UNKNOWN:                     ((W,),  (W,),  (W,),   (W,),   (W,),   (R,), (W, H)),
-    S.WORKING:                     ((),    (),    (),     (),     (),     (),   (H,)),
-    S.PARTIAL:                     ((),    (),    (),     (),     (),     (),   (H,)),
-    S.PENDING_CANCEL:              ((),    (),    (),     (),     (),     (),   ()),
-    S.SUSPENDED:                   ((P,),  (P,),  (),     (),     (),     (),   ()),
+    S.SENDING:                     ((W,),  (W,),  (W,),   (W,),   (W,),   (W,),   (W, H)),
+    S.UNKNOWN:                     ((W,),  (W,),  (W,),   (W,),   (W,),   (W,),   (W, H)),
+    S.WORKING:                     ((),    (),    (),     (),     (),     (),     (H,)),
+    S.PARTIAL:                     ((),    (),    (),     (),     (),     (),     (H,)),
+    S.PENDING_CANCEL:              ((),    (),    (),     (),     (),     (),     ()),
+    S.SUSPENDED:                   ((P,),  (P,),  (),     (),     (),     (),     ()),
 }  # fmt: skip
 CELLS = [
     (state, answer, booked, path)
@@ -74,6 +74,14 @@ def test_what_an_answer_means(
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_an_order_that_was_not_sent_or_has_ended_is_not_moved(state: OrderState, answer: OrderState) -> None:
     assert told(ours(state, "4"), theirs(answer, "4")) == ()
+
+
+@pytest.mark.parametrize(
+    ("state", "path"),
+    [(S.SENDING, (R,)), (S.UNKNOWN, (R,)), (S.WORKING, (R,)), (S.PENDING_CANCEL, (C,)), (S.SUSPENDED, (C,))],
+)
+def test_an_order_that_is_refused_before_anything_was_executed(state: OrderState, path: tuple[OrderState, ...]) -> None:
+    assert told(ours(state), theirs(R)) == path
 
 
 def test_an_order_that_is_let_go_again_works_as_before_it_was_suspended() -> None:
