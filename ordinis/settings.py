@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     @property
     def kill_flag(self) -> Path:
         """File whose mere existence stops every order, whatever else works."""
-        return self.home.absolute() / f"KILLED-{self.account}"
+        return Whereabouts(home=self.home, account=self.account).kill_flag
 
     @property
     def serve_url(self) -> str:
@@ -122,6 +122,19 @@ class Settings(BaseSettings):
         if not databases:
             told = {name: value for name, value in told.items() if not name.endswith("_database")}
         return {f"ORDINIS_{name.upper()}": str(value) for name, value in told.items()}
+
+
+class Whereabouts(BaseSettings):
+    """All that the kill switch's flag needs, read when another setting cannot be."""
+
+    model_config = SettingsConfigDict(env_prefix="ORDINIS_", env_file=".env", extra="ignore", frozen=True)
+
+    home: Path = Path(".ordinis")
+    account: str = "sim"
+
+    @property
+    def kill_flag(self) -> Path:
+        return self.home.absolute() / f"KILLED-{self.account}"
 
 
 def load() -> Settings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
@@ -39,16 +40,21 @@ def kill(reason: Why) -> None:
     """
     from ordinis import bootstrap
     from ordinis.clock import SystemClock
+    from ordinis.errors import ConfigurationError
     from ordinis.execution.control import kill as stop
-    from ordinis.settings import load
+    from ordinis.settings import Whereabouts, load
 
-    settings = load()
+    try:
+        flag = load().kill_flag
+    except ConfigurationError:
+        # The flag stops every order by itself; the other steps will say what is wrong with the settings.
+        flag = Whereabouts().kill_flag
     steps = stop(
-        settings.kill_flag,
-        lambda: bootstrap.ledger_for_control(settings),
-        lambda: bootstrap.broker_for_control(settings),
+        flag,
+        lambda: bootstrap.ledger_for_control(load()),
+        lambda: bootstrap.broker_for_control(load()),
         reason=reason,
-        by=getpass.getuser(),
+        by=operator(),
         at=SystemClock().now(),
     )
     _show_steps("Kill", steps)
@@ -81,7 +87,7 @@ def resume(
     from ordinis.settings import load
 
     settings = load()
-    ledger, by, at = bootstrap.ledger_for_control(settings), getpass.getuser(), SystemClock().now()
+    ledger, by, at = bootstrap.ledger_for_control(settings), operator(), SystemClock().now()
 
     def reconcile() -> str:
         return bootstrap.reconcile_now(settings, locked_too=bool(symbol))
@@ -172,6 +178,14 @@ def baseline(
     )
 
 
+def operator() -> str:
+    """Who acts; the number of a user without a name."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return f"uid {os.getuid()}"
+
+
 def in_force(settings: Settings) -> list[str]:
     """What people and breakers have said of trading, a line each; empty while there is no ledger."""
     from ordinis import bootstrap
@@ -200,7 +214,7 @@ def _slow_down(state: TradingState, reason: str) -> None:
     from ordinis.execution.control import slow_down
     from ordinis.settings import load
 
-    ledger, by = bootstrap.ledger_for_control(load()), getpass.getuser()
+    ledger, by = bootstrap.ledger_for_control(load()), operator()
     console.print(slow_down(ledger, state, reason=reason, by=by, at=SystemClock().now()))
 
 
@@ -210,7 +224,7 @@ def _written(
     from ordinis import bootstrap
 
     at = bootstrap.market_now(settings)
-    row = Override(symbol, kind, weight, getpass.getuser(), reason, at, at + timedelta(days=days))
+    row = Override(symbol, kind, weight, operator(), reason, at, at + timedelta(days=days))
     with bootstrap.ledger_for_control(settings).begin() as unit:
         unit.control.override(row)
         unit.commit()
@@ -222,7 +236,7 @@ def _lifted(settings: Settings, symbol: str, kind: OverrideKind, reason: str) ->
     from ordinis.execution.control import lift
 
     ledger = bootstrap.ledger_for_control(settings)
-    return lift(ledger, symbol, kind, reason=reason, by=getpass.getuser(), at=bootstrap.market_now(settings))
+    return lift(ledger, symbol, kind, reason=reason, by=operator(), at=bootstrap.market_now(settings))
 
 
 def _told(row: Override) -> str:

@@ -47,7 +47,7 @@ from ordinis.execution.decide import Controls, Desk, Draft
 from ordinis.execution.gates import Gates
 from ordinis.execution.intents import OrderEngine
 from ordinis.execution.killpoints import KillHook, KillPoint, survive
-from ordinis.execution.prices import Prices
+from ordinis.execution.prices import Prices, believed
 from ordinis.execution.rebalance import Planner
 from ordinis.execution.reconcile import known, reconcile
 from ordinis.features.view import VIEW_SESSIONS, market_view
@@ -58,6 +58,8 @@ from ordinis.ports import Allocator, Broker, Clock, ControlRow, CostModel, Ledge
 logger = logging.getLogger(__name__)
 AGAIN, COMPARED_EVERY = timedelta(seconds=5), timedelta(seconds=30)
 """How often a plan that waits is looked at, and how often ledger and broker are compared meanwhile."""
+MINDED = 30
+"""How often open orders are looked at while trading stands still: for two and a half minutes a session."""
 NO_ANSWER = (AllocationUnavailable, AllocationRefused, InfeasibleLimits, SolverFailed, StaleView)
 
 
@@ -98,7 +100,10 @@ class Actor:
 
     def trade(self, session: date) -> Decision | None:
         """Decide and trade once in `session`, as long as it takes; None while trading is stopped."""
-        portfolio = None if self._stands_still(session) else self._opening_book(session)
+        if self._stands_still(session):
+            self._mind_orders()
+            return None
+        portfolio = self._opening_book(session)
         if portfolio is None:
             return None
         view = market_view(self.window.history(VIEW_SESSIONS), portfolio.as_of, session)
@@ -120,10 +125,11 @@ class Actor:
         """Take in the bars of a session that has closed, and value the book at its close."""
         for notice in self.window.feed(event):
             logger.warning("live window: %s", notice)
-        closes = {bar.symbol: bar.close for bar in event.bars}
+        # The window's closes, not the event's: a bar that it did not take in values nothing either.
+        closes = last_closes(self.window.history(VIEW_SESSIONS))
         with self.engine.ledger.begin() as unit:
             cash, holdings, last = unit.book.cash(), unit.book.holdings(), unit.book.last_valuation()
-            prices = {symbol: closes.get(symbol) or self.last_close(symbol) for symbol in holdings}
+            prices = {symbol: closes[symbol] if symbol in closes else self.last_close(symbol) for symbol in holdings}
             gross = sum((units * prices[symbol] for symbol, units in holdings.items()), ZERO)
             equity = cash + gross
             peak = equity if last is None else max(last.peak_equity, equity)
@@ -144,11 +150,13 @@ class Actor:
             cash, holdings = unit.book.cash(), unit.book.holdings()
             last, traded = unit.book.last_valuation(), unit.book.last_traded()
         quotes = known(self.engine.broker.quotes(sorted({*self.symbols, *holdings})), "quotes")
-        prices = {symbol: quote.price for symbol, quote in quotes.items()}
+        closes = last_closes(self.window.history(VIEW_SESSIONS))
+        prices = {s: quote.price for s, quote in quotes.items() if believed(quote.price, closes.get(s))}
         for symbol in holdings:
             if symbol not in prices:
                 prices[symbol] = self.last_close(symbol)
-                logger.warning("no quote symbol=%s: valued at its last close", symbol)
+                told = f"quote {quotes[symbol].price} not believed" if symbol in quotes else "no quote"
+                logger.warning("%s symbol=%s: valued at its last close", told, symbol)
         return PortfolioSnapshot(
             account=self.engine.ledger.account,
             as_of=self.engine.clock.now(),
@@ -251,6 +259,21 @@ class Actor:
                 unit.commit()
         self.engine.kill_point(KillPoint.JUDGED)
         return True
+
+    def _mind_orders(self) -> None:
+        """Though nothing is decided: executions are booked, and what is open at the broker is ended."""
+        clock, tries = self.engine.clock, 0
+        while tries < MINDED:
+            try:
+                reconcile(self.engine, finish=True)
+            except (BrokerUnavailable, NotReconciled) as error:
+                logger.warning("orders minded: %s", error)
+                self.engine.follow_up()
+            with self.engine.ledger.begin(write=False) as unit:
+                if not unit.orders.live():
+                    return
+            tries += 1
+            clock.wait(AGAIN.total_seconds())
 
     def _judge(self, portfolio: PortfolioSnapshot) -> None:
         with self.engine.ledger.begin() as unit:

@@ -16,7 +16,8 @@ from pathlib import Path
 from ordinis.domain.limits import TradingState
 from ordinis.domain.orders import Known, QueryOutcome
 from ordinis.domain.overrides import Override, OverrideKind
-from ordinis.errors import NotFound
+from ordinis.errors import NotFound, TradingStopped
+from ordinis.governance.breakers import DAILY_LOSS
 from ordinis.ports import Broker, ControlRow, Ledger
 
 
@@ -78,18 +79,31 @@ def resume(
     by: str,
     at: datetime,
 ) -> list[Step]:
-    """Trade again: reconcile, lift the broker's suspension, write the row, remove the flag; stops at a failure."""
+    """Trade again: reconcile, lift the broker's suspension, write the row, remove the flag; stops at a failure.
+
+    A kill or a halt that comes meanwhile counts: what was not there when this began is not lifted.
+    """
+    raised, standing = _text(flag), _standing(ledger)
+
+    def unchanged(row: ControlRow | None) -> None:
+        if row != standing or _text(flag) != raised:
+            newer = "somebody" if row is None else f"{row.by}, who said: {row.reason}"
+            raise TradingStopped(TradingState.KILLED if row is None else row.state, "it was stopped meanwhile", newer)
 
     def lift() -> str:
+        unchanged(_standing(ledger))
         return _ask_broker(lambda: broker, lambda door: door.suspend_trading(False), "trading at the broker")
 
     def write_row() -> str:
         with ledger.begin() as unit:
+            unchanged(unit.control.state())
             unit.control.set(ControlRow(TradingState.ACTIVE, reason, by, at))
             unit.commit()
         return "ACTIVE"
 
     def lower_flag() -> str:
+        if _text(flag) != raised:
+            raise OSError(f"{flag} was written meanwhile: somebody has killed trading again")
         flag.unlink(missing_ok=True)
         return "removed"
 
@@ -128,7 +142,8 @@ def slow_down(ledger: Ledger, state: TradingState, *, reason: str, by: str, at: 
     """Lower the trading state; a state that is as low or lower already stays."""
     with ledger.begin() as unit:
         row = unit.control.state()
-        if row is not None and not state.below(row.state):
+        ends_by_itself = row is not None and row.state is state and row.by == DAILY_LOSS
+        if row is not None and not state.below(row.state) and not ends_by_itself:
             return f"Trading is {row.state} already, since {row.by} said: {row.reason}"
         unit.control.set(ControlRow(state, reason, by, at))
         unit.commit()
@@ -148,6 +163,15 @@ def lift(ledger: Ledger, symbol: str, kind: OverrideKind, *, reason: str, by: st
         unit.control.override(replace(found, by=by, reason=reason, at=at, expires_at=at))
         unit.commit()
     return found
+
+
+def _text(flag: Path) -> str | None:
+    return flag.read_text(encoding="utf-8") if flag.exists() else None
+
+
+def _standing(ledger: Ledger) -> ControlRow | None:
+    with ledger.begin(write=False) as unit:
+        return unit.control.state()
 
 
 def _step(name: str, act: Callable[[], str]) -> Step:

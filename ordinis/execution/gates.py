@@ -175,14 +175,15 @@ class Gates:
         if quote is None:
             return Waits(f"G5: {symbol} has no price")
         age = (now - quote.at).total_seconds()
-        if age > limits.price_age_seconds:
+        if not -limits.skew_seconds <= age <= limits.price_age_seconds:
             return Waits(f"G5: the price of {symbol} is {age:.1f} s old")
         if not is_price(quote.price):
             return Denied(f"G5: the price of {symbol} is {quote.price}")
         if quote.halted:
             return Waits(f"G3: trading in {symbol} is halted")
-        if limits.spread_cap is not None and quote.spread is not None and quote.spread > limits.spread_cap:
-            return Waits(f"G5: the spread of {symbol} is {quote.spread:.2%}")
+        spread = quote.spread
+        if limits.spread_cap is not None and spread is not None and not _within(spread, limits.spread_cap):
+            return Waits(f"G5: the spread of {symbol} is {spread:.2%}")
         collar = limits.buy_collar if order.side is Side.BUY else limits.sell_collar
         known = {"its last close": prices.closes.get(symbol), "the price that was decided on": order.reference_price}
         for name, price in known.items():
@@ -240,6 +241,10 @@ class Gates:
             return Denied(f"G8/G11: no room for {order.symbol} under its caps, the cash buffer or a person's ceiling")
         sigma = prices.sigma(order.symbol)
         return Passed(quantity, -expected_cash(self.costs, instrument, Side.BUY, quantity, price, sigma))
+
+
+def _within(spread: Decimal, cap: float) -> bool:
+    return spread.is_finite() and spread <= cap
 
 
 def _overruled(overrides: Sequence[Override], decision: Decision, symbol: str, side: Side) -> str:

@@ -34,6 +34,7 @@ from ordinis.domain.orders import (
     client_order_id,
 )
 from ordinis.domain.portfolio import ZERO
+from ordinis.errors import BrokerUnavailable
 from ordinis.execution.gates import Denied, Passed, Waits
 from ordinis.execution.killpoints import KillPoint
 from ordinis.execution.observing import IN_DOUBT, RETRIED
@@ -274,7 +275,7 @@ class OrderEngine(Wire):
                 unit.orders.move(coid, OrderState.UNKNOWN, local_event(coid, "UNKNOWN", now, "sent before a restart"))
                 unit.commit()
         self.kill_point(KillPoint.ACKNOWLEDGED)
-        harmless = coid not in self.quarantine.refused and self.broker.capabilities().dedupes_client_ids
+        harmless = coid not in self.quarantine.refused and self._dedupes()
         if passed and not self._flagged() and harmless:
             logger.warning("order not found symbol=%s id=%s: sending again", intent.symbol, coid)
             self._write(intent)
@@ -286,6 +287,14 @@ class OrderEngine(Wire):
             self.quarantine.begin(coid)
             self.kill_point(KillPoint.ACKNOWLEDGED)
             logger.warning("order never arrived symbol=%s id=%s", intent.symbol, coid)
+
+    def _dedupes(self) -> bool:
+        """Whether the broker refuses a second copy of an id; one that does not say so is not relied on."""
+        try:
+            return self.broker.capabilities().dedupes_client_ids
+        except BrokerUnavailable as error:
+            logger.warning("%s", error)
+            return False
 
     def _nowhere(self, intent: OrderIntent) -> bool:
         """True when no list of the broker has the order and the position is what the ledger says."""

@@ -18,6 +18,11 @@ def is_price(value: Decimal | None) -> TypeGuard[Decimal]:
     return value is not None and value.is_finite() and value > 0
 
 
+def believed(price: Decimal, close: Decimal | None) -> bool:
+    """Whether `price` may value a holding that last closed at `close`."""
+    return is_price(price) and (not is_price(close) or 1 / BELIEVED <= price / close <= BELIEVED)
+
+
 @dataclass(frozen=True)
 class Prices:
     quotes: Mapping[str, Quote]
@@ -33,11 +38,9 @@ class Prices:
         One wrong quote must not make the book look large enough for a buy in another symbol.
         """
         quote, close = self.quotes.get(symbol), self.closes.get(symbol)
-        if quote is None or not is_price(quote.price):
-            return self.closes[symbol]
-        if close is not None and is_price(close) and not 1 / BELIEVED <= quote.price / close <= BELIEVED:
-            return close
-        return quote.price
+        if quote is not None and believed(quote.price, close):
+            return quote.price
+        return self.closes[symbol]
 
     def sigma(self, symbol: str) -> float:
         """Volatility of a session's return; NaN where nobody knows."""

@@ -157,6 +157,8 @@ class Wire:
             path = () if known is None else told(known, order)
             for state in path:
                 unit.orders.move(coid, state, _heard(order, state, now))
+            if OrderState.REJECTED in path:
+                judge_rejects(unit, self.breakers, now)
             if path:
                 unit.commit()
         if path:

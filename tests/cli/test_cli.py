@@ -225,6 +225,13 @@ def test_a_kill_with_a_ledger_that_is_no_database_still_asks_the_broker(tmp_path
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_a_kill_with_a_setting_that_cannot_be_read_still_raises_the_flag(tmp_path: Path) -> None:
+    done = run("kill", "--reason", "drill", home=tmp_path, replay_seconds="fast")
+    assert (tmp_path / "KILLED-sim").exists()
+    assert done.returncode == 1
+    assert done.stdout.count("ORDINIS_REPLAY_SECONDS") == 3
+
+
 def test_a_kill_that_cannot_reach_the_venue_says_so_and_fails(tmp_path: Path) -> None:
     done = run("kill", "--reason", "drill", home=tmp_path, broker="venue", venue_port="9")
     assert done.returncode == 1

@@ -6,19 +6,22 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from ordinis.brokers.simulated import SimulatedBroker
 from ordinis.domain.limits import Breakers, TradingState
-from ordinis.domain.orders import Known, OrderRequest, Refused, Side, SubmitOutcome
+from ordinis.domain.orders import BrokerOrder, Known, OrderRequest, OrderState, Refused, Side, SubmitOutcome
 from ordinis.errors import NotReconciled
+from ordinis.execution.control import kill, resume
 from ordinis.execution.intents import OrderEngine
+from ordinis.execution.killpoints import KillPoint
 from ordinis.execution.reconcile import reconcile
 from ordinis.governance.breakers import CLOCK, RECONCILIATION, REJECTS, judge_rejects
 from ordinis.ports import BrokerAccount, ControlRow
-from tests.execution.test_order_engine import World
+from tests.execution.test_order_engine import Crash, World
 
 MINUTE = timedelta(minutes=1)
 
@@ -195,6 +198,26 @@ def test_five_refusals_within_a_minute_halt(world: OddWorld) -> None:
     assert row.reason == "the broker refused 5 orders within a minute (AAPL)"
 
 
+def test_refusals_that_come_after_the_order_was_taken_count_too(world: OddWorld) -> None:
+    for number in range(5):
+        assert world.state() is None
+        reconcile(world.trader)
+        decision = world.decide(("AAPL", Side.BUY, "5"))
+        with pytest.raises(Crash):
+            world.engine(crash_at=(KillPoint.SENDING, 1)).execute(decision, world.prices())
+        with world.ledger.begin(write=False) as unit:
+            [sent] = unit.orders.live()
+        refused = BrokerOrder(
+            f"b{number}", sent.client_order_id, "AAPL", Side.BUY, Decimal(5), Decimal(0), OrderState.REJECTED,
+            world.clock.now(),
+        )  # fmt: skip
+        world.trader.hear(refused)
+        world.clock.advance(world.clock.now() + timedelta(seconds=10))
+    row = world.state()
+    assert row is not None
+    assert (row.state, row.by) == (TradingState.HALTED, REJECTS)
+
+
 def test_refusals_that_are_spread_out_do_not_halt(world: OddWorld) -> None:
     world.odd.refuses = True
     for _ in range(8):
@@ -226,3 +249,25 @@ def test_refusals_name_their_symbols_and_halt_only_at_their_number(tmp_path: Pat
         assert judge_rejects(unit, Breakers(rejects_per_minute=2), now)
         row = unit.control.state()
     assert row == ControlRow(TradingState.HALTED, "the broker refused 2 orders within a minute (KO, XOM)", REJECTS, now)
+
+
+def test_a_kill_that_comes_while_somebody_resumes_is_not_swallowed(world: OddWorld) -> None:
+    by, at = "anna", world.clock.now()
+    stop = partial(kill, world.flag, lambda: world.ledger, lambda: world.venue)
+    stop(reason="first", by="anna", at=at)
+
+    def reconcile_while_bert_kills() -> str:
+        stop(reason="second", by="bert", at=at + MINUTE)
+        return "they agree"
+
+    steps = resume(world.flag, world.ledger, world.venue, reconcile_while_bert_kills, reason="fine", by=by, at=at)
+    assert [step.done for step in steps] == [True, False]
+    assert "bert, who said: second" in steps[-1].detail
+    row = world.state()
+    assert row is not None
+    assert (row.state, row.by) == (TradingState.KILLED, "bert")
+    assert world.flag.read_text().endswith("second\n")
+    assert world.venue.account().value.suspended
+    again = resume(world.flag, world.ledger, world.venue, lambda: "they agree", reason="fine", by=by, at=at)
+    assert all(step.done for step in again)
+    assert not world.flag.exists()

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
@@ -14,15 +15,18 @@ from ordinis.clock import ReplayClock
 from ordinis.domain.decisions import Source
 from ordinis.domain.limits import TradingState
 from ordinis.domain.market import Quote
-from ordinis.domain.orders import OrderState, QueryOutcome, Side, Unknown
+from ordinis.domain.orders import Known, OrderState, QueryOutcome, Side, Unknown
 from ordinis.domain.overrides import Override, OverrideKind
 from ordinis.domain.portfolio import Valuation
+from ordinis.errors import BrokerUnavailable
 from ordinis.execution.actor import Actor
 from ordinis.execution.control import lift, slow_down
+from ordinis.execution.killpoints import KillPoint
 from ordinis.governance.breakers import DAILY_LOSS, DRAWDOWN, RECONCILIATION
 from ordinis.ports import BrokerAccount, ControlRow
 from tests.brokers.market import CALENDAR, SESSIONS, SYMBOLS, TODAY, history
 from tests.execution.test_actor import NEXT, Fixed, an_actor, closed
+from tests.execution.test_order_engine import Crash
 
 WINDOW = CALENDAR.trading_instant(TODAY)
 
@@ -276,3 +280,104 @@ def test_a_person_cannot_raise_the_state_by_slowing_down() -> None:
     row = state(actor)
     assert row is not None
     assert row.state is TradingState.HALTED
+
+
+def quoted(actor: Actor, symbol: str, price: str) -> None:
+    """The broker's quote of one symbol is wrong from now on."""
+    venue = actor.engine.broker
+    quotes = venue.quotes
+
+    def wrong(symbols: Sequence[str]) -> Known[Mapping[str, Quote]]:
+        answer = quotes(symbols)
+        assert isinstance(answer, Known)
+        found = dict(answer.value)
+        if symbol in found:
+            found[symbol] = replace(found[symbol], price=Decimal(price))
+        return Known(found)
+
+    venue.quotes = wrong  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("price", ["0.5", "5000", "0", "-1", "NaN"])
+def test_one_wrong_quote_neither_trips_a_breaker_nor_trades_anything(price: str) -> None:
+    actor = an_actor(allocator=Fixed(dict.fromkeys(SYMBOLS, 0.2)))
+    actor.trade(TODAY)
+    actor.close(closed(TODAY))
+    now_at(actor)
+    held = actor.snapshot().holdings
+    quoted(actor, "KO", price)
+    actor.trade(NEXT)
+    assert actor.snapshot().holdings == held
+    assert state(actor) is None
+
+
+def test_a_bar_that_the_window_does_not_take_values_nothing() -> None:
+    actor = an_actor(allocator=Fixed(dict.fromkeys(SYMBOLS, 0.2)))
+    actor.trade(TODAY)
+    bars = closed(TODAY)
+    wrong = [replace(bar, close=Decimal(-50)) if bar.symbol == "KO" else bar for bar in bars.bars]
+    actor.close(replace(bars, bars=tuple(wrong)))
+    with actor.engine.ledger.begin(write=False) as unit:
+        row = unit.book.last_valuation()
+    assert row is not None
+    assert Decimal(9900) < row.equity < Decimal(10100)
+
+
+def test_a_person_who_reduces_after_a_bad_day_is_not_overruled_by_the_next(world_of_loss: Actor) -> None:
+    actor = world_of_loss
+    told = slow_down(actor.engine.ledger, TradingState.REDUCING, reason="mine", by="anna", at=actor.engine.clock.now())
+    assert told.startswith("Trading is REDUCING.")
+    after = CALENDAR.next_session(NEXT)
+    actor.close(closed(NEXT))
+    now_at(actor, after)
+    actor.trade(after)
+    row = state(actor)
+    assert row is not None
+    assert (row.state, row.by) == (TradingState.REDUCING, "anna")
+
+
+@pytest.fixture
+def world_of_loss() -> Actor:
+    prices = history()
+    prices.closes[SESSIONS.index(NEXT) :] *= 0.96
+    actor = an_actor(prices=prices, allocator=Fixed(dict.fromkeys(SYMBOLS, 0.2)))
+    actor.trade(TODAY)
+    actor.close(closed(TODAY))
+    now_at(actor)
+    actor.trade(NEXT)
+    return actor
+
+
+def test_while_trading_stands_still_what_is_under_way_is_still_booked() -> None:
+    actor = an_actor()
+
+    def die(point: KillPoint) -> None:
+        if point is KillPoint.REPLIED:
+            raise Crash(point)
+
+    alive = actor.engine
+    actor.engine = replace(alive, kill_point=die)
+    with pytest.raises(Crash):
+        actor.trade(TODAY)
+    actor.engine = alive
+    slow_down(alive.ledger, TradingState.HALTED, reason="drill", by="anna", at=alive.clock.now())
+    assert actor.trade(TODAY) is None
+    with alive.ledger.begin(write=False) as unit:
+        assert unit.orders.live() == []
+        booked = unit.book.fills()
+    executed = alive.broker.fills(CALENDAR.opens(TODAY))
+    assert isinstance(executed, Known)
+    assert list(booked) == list(executed.value)
+    assert len(booked) == 1
+
+
+def test_a_broker_that_does_not_say_what_it_can_do_ends_no_plan() -> None:
+    actor = an_actor()
+    venue = actor.engine.broker
+
+    def unknown() -> object:
+        raise BrokerUnavailable("capabilities", "no route")
+
+    venue.capabilities = unknown  # type: ignore[method-assign, assignment]
+    assert not actor.engine._dedupes()
+    assert actor.trade(TODAY) is not None
