@@ -6,7 +6,7 @@ cash plus holdings at those prices; weights are fractions of equity, and cash is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -79,3 +79,21 @@ class Valuation:
     gross: Decimal
     """Sum of absolute position values, in currency."""
     peak_equity: Decimal
+
+
+FLOWS = frozenset({"deposit", "withdrawal", "transfer"})
+"""Kinds of movements that people make: neither profit nor loss, as dividends, fees and splits are."""
+
+
+def carried(last: Valuation | None, movements: Iterable[Movement]) -> tuple[Decimal, Decimal]:
+    """Equity at the last close and the peak, as if the deposits and withdrawals since had been there before.
+
+    The equity grows by the flow, the peak in proportion, so that neither a loss nor a drawdown comes from moving money.
+    """
+    if last is None:
+        return ZERO, ZERO
+    flow = sum((m.cash for m in movements if m.kind in FLOWS and m.at > last.at), ZERO)
+    if not flow or last.equity <= 0:
+        return last.equity, last.peak_equity
+    equity = last.equity + flow
+    return equity, last.peak_equity * equity / last.equity

@@ -31,7 +31,7 @@ from ordinis.domain.limits import TradingState
 from ordinis.domain.market import MarketEvent, SessionClosed, TradingWindow
 from ordinis.domain.orders import Known
 from ordinis.domain.overrides import OverrideKind
-from ordinis.domain.portfolio import ZERO, PortfolioSnapshot, Valuation
+from ordinis.domain.portfolio import ZERO, PortfolioSnapshot, Valuation, carried
 from ordinis.errors import (
     AllocationRefused,
     AllocationUnavailable,
@@ -132,7 +132,8 @@ class Actor:
             prices = {symbol: closes[symbol] if symbol in closes else self.last_close(symbol) for symbol in holdings}
             gross = sum((units * prices[symbol] for symbol, units in holdings.items()), ZERO)
             equity = cash + gross
-            peak = equity if last is None else max(last.peak_equity, equity)
+            _, before = carried(last, unit.book.movements())
+            peak = max(before, equity)
             row = Valuation(self.engine.ledger.account, event.session, event.at, equity, cash, gross, peak)
             if unit.book.value(row):
                 unit.commit()
@@ -148,7 +149,8 @@ class Actor:
         """
         with self.engine.ledger.begin(write=False) as unit:
             cash, holdings = unit.book.cash(), unit.book.holdings()
-            last, traded = unit.book.last_valuation(), unit.book.last_traded()
+            traded = unit.book.last_traded()
+            previous, peak = carried(unit.book.last_valuation(), unit.book.movements())
         quotes = known(self.engine.broker.quotes(sorted({*self.symbols, *holdings})), "quotes")
         closes = last_closes(self.window.history(VIEW_SESSIONS))
         prices = {s: quote.price for s, quote in quotes.items() if believed(quote.price, closes.get(s))}
@@ -163,8 +165,8 @@ class Actor:
             cash=cash,
             holdings=dict(holdings),
             prices=prices,
-            peak_equity=ZERO if last is None else last.peak_equity,
-            previous_equity=ZERO if last is None else last.equity,
+            peak_equity=peak,
+            previous_equity=previous,
             last_traded=dict(traded),
         )
 

@@ -23,11 +23,9 @@ from itertools import dropwhile
 import numpy as np
 
 from ordinis.domain.orders import Fill, OrderIntent, Side
-from ordinis.domain.portfolio import ZERO, Movement, Valuation
+from ordinis.domain.portfolio import FLOWS, ZERO, Movement, Valuation
 from ordinis.ports import FloatArray, UnitOfWork
 
-EXTERNAL = frozenset({"deposit", "withdrawal", "transfer"})
-"""Movements that people make: no part of the return."""
 CHARGE = "fee"
 """Movements that are a cost of trading without being part of a fill."""
 
@@ -112,7 +110,7 @@ class Traded:
     @cached_property
     def _opening(self) -> FloatArray:
         """(T,) the last close's equity and what people brought (or took) since."""
-        brought = [(self.index.row(moved.at), moved.cash) for moved in self.movements if moved.kind in EXTERNAL]
+        brought = [(self.index.row(moved.at), moved.cash) for moved in self.movements if moved.kind in FLOWS]
         return np.concatenate([[0.0], self.equity])[: len(self.index)] + self._by_session(brought)
 
     @property

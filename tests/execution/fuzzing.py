@@ -262,7 +262,8 @@ class Fuzz:
         if later < CALENDAR.closes(self.session):
             self.clock.advance(later)
             return
-        self.clock.advance(CALENDAR.closes(self.session))
+        # Orders that are minded while trading stands still may take it past the close.
+        self.clock.advance(max(self.clock.now(), CALENDAR.closes(self.session)))
         self.session = CALENDAR.next_session(self.session)
         self.clock.advance(CALENDAR.trading_instant(self.session))
         self.actor = self._actor()
