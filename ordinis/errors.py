@@ -146,6 +146,13 @@ class LedgerConflict(OrdinisError):
         super().__init__(f"{what}: {problem}")
 
 
+class FillChanged(LedgerConflict):
+    """The broker tells an execution that is booked already, with other numbers."""
+
+    def __init__(self, exec_id: str) -> None:
+        super().__init__(f"fill {exec_id}", "is booked with other numbers; the broker's book changed")
+
+
 class LedgerDamaged(OrdinisError):
     """The ledger is not what was written: its pages, its chains, or what is derived from them."""
 

@@ -21,7 +21,7 @@ import httpx
 from pydantic import ValidationError
 
 from ordinis.domain.canonical import instant_text
-from ordinis.domain.decisions import Allocation, Rung
+from ordinis.domain.decisions import WHOLE, Allocation, Rung
 from ordinis.domain.limits import Limits
 from ordinis.domain.portfolio import PortfolioSnapshot
 from ordinis.errors import AllocationRefused, AllocationUnavailable
@@ -33,8 +33,6 @@ logger = logging.getLogger(__name__)
 
 PATH = "/v1/allocations"
 ANSWER_LIMIT = 1024 * 1024
-WHOLE = 1e-6
-"""How far weights and cash may be from summing to one."""
 SAME_SLACK = 1e-9
 """Two computations of one slack differ by rounding only."""
 LOOSEST_TOLERANCE = 1e-6

@@ -22,6 +22,7 @@ from ordinis.bootstrap.repeating import answering, recompute, replay_ledger
 from ordinis.bootstrap.reporting import backtest_report, report
 from ordinis.bootstrap.trading import (
     actor,
+    adopt_now,
     backup_ledger,
     broker,
     broker_for_control,
@@ -39,6 +40,7 @@ from ordinis.bootstrap.trading import (
 __all__ = [
     "ALLOCATORS",
     "actor",
+    "adopt_now",
     "advisor",
     "allocator",
     "answering",

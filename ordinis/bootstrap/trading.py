@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ordinis.brokers.simulated import SimulatedBroker
     from ordinis.clock import ReplayClock
+    from ordinis.domain.portfolio import Movement
     from ordinis.execution.actor import Actor
     from ordinis.execution.killpoints import KillHook
     from ordinis.persistence.unit_of_work import SqlLedger
@@ -122,18 +123,35 @@ def _must_exist(settings: Settings, path: str, kind: str, url: str) -> None:
         raise NotFound(kind, path, f"ORDINIS_HOME is {settings.home.absolute()}: is that where Ordinis runs?")
 
 
-def reconcile_now(settings: Settings, *, locked_too: bool = False) -> str:
-    """Compare ledger and broker without trading, locked symbols too if asked; the text says what was put right."""
+def reconcile_now(settings: Settings, *, lifting: str = "") -> str:
+    """Compare ledger and broker without trading; what was put right. `lifting` is a symbol about to be unlocked."""
     from ordinis.execution.reconcile import reconcile
 
     clock = _market_clock(settings)
-    found = reconcile(actor(settings, clock, remote=False).engine, locked_too=locked_too)
+    found = reconcile(actor(settings, clock, remote=False).engine, lifting=lifting)
     return f"ledger and broker agree; {found.fills} fills and {found.movements} movements were missing"
 
 
+def adopt_now(settings: Settings, symbol: str, *, reason: str, by: str) -> Movement:
+    """Book the broker's units of `symbol`, or its cash where that is empty, as a correction."""
+    from ordinis.execution.reconcile import adopt
+
+    ledger_for_control(settings)
+    engine = actor(settings, _market_clock(settings), remote=False).engine
+    return adopt(engine, symbol, reason=reason, by=by)
+
+
 def market_now(settings: Settings) -> datetime:
-    """What time it is on the replayed market."""
-    return _market_clock(settings).now()
+    """What time it is on the replayed market; the open of the session to come where the venue does not say."""
+    from ordinis.clock import trading_calendar
+    from ordinis.errors import BrokerUnavailable
+    from ordinis.execution.replaying import resume_session
+
+    try:
+        return _market_clock(settings).now()
+    except BrokerUnavailable:
+        calendar = trading_calendar()
+        return calendar.opens(resume_session(ledger(settings), calendar, settings.replay_first))
 
 
 def traded_symbol(settings: Settings, symbol: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,7 @@ import typer
 
 from ordinis.cli.app import AsJson, app, console, show
 from ordinis.domain.limits import TradingState
-from ordinis.domain.overrides import Override, OverrideKind
+from ordinis.domain.overrides import Override, OverrideKind, agree
 
 if TYPE_CHECKING:
     from ordinis.execution.control import Step
@@ -81,22 +82,43 @@ def resume(
 ) -> None:
     """Trade again after a kill or a halt, once the ledger and the broker agree."""
     from ordinis import bootstrap
-    from ordinis.clock import SystemClock
     from ordinis.execution.control import resume as release
     from ordinis.execution.control import unlock
     from ordinis.settings import load
 
     settings = load()
-    ledger, by, at = bootstrap.ledger_for_control(settings), operator(), SystemClock().now()
+    # On the market's own clock: whether a loss came before or after this counts.
+    ledger, by, at = bootstrap.ledger_for_control(settings), operator(), bootstrap.market_now(settings)
 
     def reconcile() -> str:
-        return bootstrap.reconcile_now(settings, locked_too=bool(symbol))
+        return bootstrap.reconcile_now(settings, lifting=symbol.upper())
 
     if symbol:
         _show_steps("Unlock", unlock(symbol.upper(), ledger, reconcile, reason=reason, by=by, at=at))
         return
     broker = bootstrap.broker_for_control(settings)
     _show_steps("Resume", release(settings.kill_flag, ledger, broker, reconcile, reason=reason, by=by, at=at))
+
+
+@app.command()
+def adopt(
+    symbol: Annotated[str, typer.Argument(help='A locked symbol, or "cash" while the account is halted.')],
+    reason: Annotated[str, typer.Option(help="Why the broker is right; kept in the ledger.")],
+) -> None:
+    """Book what the broker has more or less than the ledger as a correction. Nothing is traded.
+
+    For a difference that no execution and no movement explains, after its cause is known: an order whose execution the
+    broker never reports, a transfer that it books without a word. `ordinis resume` then lifts the lock or the halt.
+    """
+    from ordinis import bootstrap
+    from ordinis.settings import load
+
+    settings = load()
+    name = "" if symbol.lower() == "cash" else symbol.upper()
+    row = bootstrap.adopt_now(settings, name, reason=reason, by=operator())
+    told = f"{row.quantity:+} units of {name}" if name else f"cash {row.cash:+}"
+    lifted = f"ordinis resume --symbol {name}" if name else "ordinis resume"
+    console.print(f"Booked as a correction: {told}. `{lifted} --reason ...` lets it trade again.")
 
 
 @override.command("set")
@@ -142,7 +164,7 @@ def override_list(as_json: AsJson = False) -> None:
         (
             o.symbol or "(account)",
             o.kind,
-            o.value or "",
+            "" if o.value is None else o.value,
             o.by,
             o.reason,
             f"{o.at:%Y-%m-%d %H:%M}",
@@ -186,26 +208,47 @@ def operator() -> str:
         return f"uid {os.getuid()}"
 
 
-def in_force(settings: Settings) -> list[str]:
-    """What people and breakers have said of trading, a line each; empty while there is no ledger."""
+@dataclass(frozen=True)
+class Said:
+    """What people and breakers have said of trading."""
+
+    state: TradingState
+    reason: str
+    by: str
+    kill_flag: str
+    """Its path while it is set."""
+    locks: Mapping[str, str]
+    """Why, by symbol."""
+    overrides: int
+
+    @property
+    def lines(self) -> list[str]:
+        told = [f"Trading is {self.state}" + (f" since {self.by} said: {self.reason}" if self.by else "")]
+        told += [f"The kill flag {self.kill_flag} is set"] if self.kill_flag else []
+        told += [f"{symbol} is locked: {why}" for symbol, why in self.locks.items()]
+        return told + ([f"{self.overrides} overrides are in force: `ordinis override list`"] if self.overrides else [])
+
+
+def said(settings: Settings) -> Said | None:
+    """What is in force now; None while there is no ledger."""
     from ordinis import bootstrap
     from ordinis.errors import NotFound
 
     try:
         ledger = bootstrap.ledger_for_control(settings)
     except NotFound:
-        return []
+        return None
     now = bootstrap.market_now(settings)
     with ledger.begin(write=False) as unit:
         row, locks, wishes = unit.control.state(), unit.control.locks(), unit.control.overrides(now)
-    state = "ACTIVE" if row is None else f"{row.state} since {row.by} said: {row.reason}"
-    lines = [f"Trading is {state}"]
-    if settings.kill_flag.exists():
-        lines.append(f"The kill flag {settings.kill_flag} is set")
-    lines += [f"{lock.symbol} is locked since {lock.by} said: {lock.reason}" for lock in locks]
-    if wishes:
-        lines.append(f"{len(wishes)} overrides are in force: `ordinis override list`")
-    return lines
+    return Said(
+        TradingState.ACTIVE if row is None else row.state,
+        "" if row is None else row.reason,
+        "" if row is None else row.by,
+        str(settings.kill_flag) if settings.kill_flag.exists() else "",
+        {lock.symbol: f"{lock.by} said: {lock.reason}" for lock in locks},
+        len(wishes),
+    )
 
 
 def _slow_down(state: TradingState, reason: str) -> None:
@@ -226,6 +269,7 @@ def _written(
     at = bootstrap.market_now(settings)
     row = Override(symbol, kind, weight, operator(), reason, at, at + timedelta(days=days))
     with bootstrap.ledger_for_control(settings).begin() as unit:
+        agree(row, unit.control.overrides(at))
         unit.control.override(row)
         unit.commit()
     return row

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,16 +72,21 @@ def status(as_json: AsJson = False) -> None:
 
     Exit code 1 when a program is not ready.
     """
-    from ordinis.cli.control import in_force
+    from ordinis.cli.control import said
     from ordinis.operations.stack import status as ask
     from ordinis.settings import load
 
     settings = load()
     found = ask(settings)
     rows = [(p.name, p.pid or "", p.running, p.ready, p.url, p.detail) for p in found]
-    show("Ordinis", ("program", "pid", "running", "ready", "address", "detail"), rows, as_json)
-    for line in () if as_json else in_force(settings):
-        console.print(line, soft_wrap=True)
+    columns, trading = ("program", "pid", "running", "ready", "address", "detail"), said(settings)
+    if as_json:
+        programs = [dict(zip(columns, row, strict=True)) for row in rows]
+        print(json.dumps({"programs": programs, "trading": trading and asdict(trading)}, default=str, indent=2))
+    else:
+        show("Ordinis", columns, rows)
+        for line in trading.lines if trading else ():
+            console.print(line, soft_wrap=True)
     if not all(p.ready for p in found):
         raise typer.Exit(1)
 

@@ -16,6 +16,9 @@ from enum import StrEnum
 from ordinis.domain.canonical import instant_text
 from ordinis.domain.orders import PlannedOrder
 
+WHOLE = 1e-6
+"""How far weights and cash may be from summing to one."""
+
 
 class Rung(StrEnum):
     """Who answered: each rung is the fallback of the one before."""

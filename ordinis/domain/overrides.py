@@ -71,6 +71,23 @@ class Override:
         return self.value if self.kind in (OverrideKind.PIN, OverrideKind.MAX) else None
 
 
+def agree(row: Override, others: Sequence[Override]) -> None:
+    """Refuse a wish that cannot be met beside `others` of its symbol: a floor above a ceiling.
+
+    Raises:
+        OverrideRefused: names the one that stands against it.
+    """
+    floors, ceilings = (OverrideKind.MIN, OverrideKind.PIN), (OverrideKind.MAX, OverrideKind.PIN)
+    for other in (o for o in others if o.symbol == row.symbol and o.kind is not row.kind):
+        if row.value is None or other.value is None:
+            continue
+        above = row.kind in floors and other.kind in ceilings and row.value > other.value
+        below = row.kind in ceilings and other.kind in floors and row.value < other.value
+        if above or below:
+            stands = f"{other.by} asked for {other.kind} {other.value:.2%} until {other.expires_at:%Y-%m-%d}"
+            raise OverrideRefused(row.kind, f"{stands}; lift that first: `ordinis override lift {row.symbol} ...`")
+
+
 def overridden(
     weights: Mapping[str, float], held: Mapping[str, float], overrides: Sequence[Override]
 ) -> tuple[dict[str, float], Verdict]:

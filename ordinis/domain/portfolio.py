@@ -79,21 +79,29 @@ class Valuation:
     gross: Decimal
     """Sum of absolute position values, in currency."""
     peak_equity: Decimal
+    """Highest equity at a close, since a person last resumed after a drawdown; moved with deposits and withdrawals."""
 
 
 FLOWS = frozenset({"deposit", "withdrawal", "transfer"})
 """Kinds of movements that people make: neither profit nor loss, as dividends, fees and splits are."""
 
 
-def carried(last: Valuation | None, movements: Iterable[Movement]) -> tuple[Decimal, Decimal]:
+def carried(
+    last: Valuation | None, movements: Iterable[Movement], restarted: datetime | None = None
+) -> tuple[Decimal, Decimal]:
     """Equity at the last close and the peak, as if the deposits and withdrawals since had been there before.
 
     The equity grows by the flow, the peak in proportion, so that neither a loss nor a drawdown comes from moving money.
+
+    Args:
+        movements: at least those since the last close.
+        restarted: when a person last resumed after a drawdown had stopped trading: the peak counts from there.
     """
     if last is None:
         return ZERO, ZERO
     flow = sum((m.cash for m in movements if m.kind in FLOWS and m.at > last.at), ZERO)
+    peak = last.equity if restarted is not None and restarted >= last.at else last.peak_equity
     if not flow or last.equity <= 0:
-        return last.equity, last.peak_equity
+        return last.equity, peak
     equity = last.equity + flow
-    return equity, last.peak_equity * equity / last.equity
+    return equity, peak * equity / last.equity

@@ -3,11 +3,13 @@
 There is no second engine: the same decisions, gates, orders, venue and ledger as in live trading, with a ledger in
 memory unless a URL is given. A decision for session t sees closes before t and trades at the closes of t; the venue
 charges the cost model; returns are those of the ledger's valuations. Where a breaker halts trading, a back-test has an
-operator who resumes at the next session: what the breaker saw is then judged anew.
+operator who resumes at the next session, when the books agree: what the breaker saw is then judged anew, a drawdown
+from where the book stands.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -24,12 +26,14 @@ from ordinis.domain.canonical import to_decimal
 from ordinis.domain.instruments import Instrument
 from ordinis.domain.limits import TradingState
 from ordinis.domain.market import Bar, MarketEvent, SessionClosed, TradingWindow
-from ordinis.errors import DataUnavailable
+from ordinis.errors import BrokerUnavailable, DataUnavailable, NotReconciled
 from ordinis.execution.actor import Actor, assemble
+from ordinis.execution.reconcile import reconcile
 from ordinis.governance.rulebook import Rulebook
 from ordinis.persistence.unit_of_work import SqlLedger
 from ordinis.ports import Allocator, ControlRow, CostModel, FloatArray, Ledger, PriceHistory
 
+logger = logging.getLogger(__name__)
 OPERATOR = "the back-test's operator"
 
 
@@ -149,7 +153,7 @@ def _run(
 ) -> None:
     actor.start()
     for event in market.events(first, last):
-        clock.advance(event.at)
+        clock.advance(max(event.at, clock.now()))
         if isinstance(event, TradingWindow):
             _resume(actor)
         actor.on(event)
@@ -159,9 +163,17 @@ def _run(
 
 def _resume(actor: Actor) -> None:
     """What the operator does before each session."""
-    with actor.engine.ledger.begin() as unit:
+    engine = actor.engine
+    with engine.ledger.begin(write=False) as unit:
         row = unit.control.state()
-        if row is not None and row.state is TradingState.HALTED:
-            now = actor.engine.clock.now()
-            unit.control.set(ControlRow(TradingState.ACTIVE, f"resumed after: {row.reason}", OPERATOR, now))
-            unit.commit()
+    if row is None or row.state is not TradingState.HALTED:
+        return
+    try:
+        reconcile(engine)
+    except (BrokerUnavailable, NotReconciled) as error:
+        logger.warning("not resumed: %s", error)
+        return
+    with engine.ledger.begin() as unit:
+        resumed = ControlRow(TradingState.ACTIVE, f"resumed after: {row.reason}", OPERATOR, engine.clock.now())
+        unit.control.set(resumed)
+        unit.commit()

@@ -11,10 +11,9 @@ starts with a reconciliation and finishes the plan that it finds; it never makes
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -32,18 +31,8 @@ from ordinis.domain.market import MarketEvent, SessionClosed, TradingWindow
 from ordinis.domain.orders import Known
 from ordinis.domain.overrides import OverrideKind
 from ordinis.domain.portfolio import ZERO, PortfolioSnapshot, Valuation, carried
-from ordinis.errors import (
-    AllocationRefused,
-    AllocationUnavailable,
-    BrokerUnavailable,
-    DataUnavailable,
-    InfeasibleLimits,
-    NotReconciled,
-    SolverFailed,
-    StaleView,
-    TradingStopped,
-)
-from ordinis.execution.decide import Controls, Desk, Draft
+from ordinis.errors import BrokerUnavailable, NotReconciled, StaleView, TradingStopped
+from ordinis.execution.decide import NO_ANSWER, Controls, Desk, Draft, checked
 from ordinis.execution.gates import Gates
 from ordinis.execution.intents import OrderEngine
 from ordinis.execution.killpoints import KillHook, KillPoint, survive
@@ -51,16 +40,16 @@ from ordinis.execution.prices import Prices, believed
 from ordinis.execution.rebalance import Planner
 from ordinis.execution.reconcile import known, reconcile
 from ordinis.features.view import VIEW_SESSIONS, market_view
-from ordinis.governance.breakers import RECONCILIATION, a_new_day, judge_book, lower
+from ordinis.governance.breakers import RECONCILIATION, a_new_day, judge_book, lower, restarted
 from ordinis.governance.rulebook import Rulebook
-from ordinis.ports import Allocator, Broker, Clock, ControlRow, CostModel, Ledger, MarketView, PriceHistory
+from ordinis.ports import Allocator, Broker, Clock, ControlRow, CostModel, Ledger, MarketView, PriceHistory, UnitOfWork
 
 logger = logging.getLogger(__name__)
 AGAIN, COMPARED_EVERY = timedelta(seconds=5), timedelta(seconds=30)
 """How often a plan that waits is looked at, and how often ledger and broker are compared meanwhile."""
-MINDED = 30
-"""How often open orders are looked at while trading stands still: for two and a half minutes a session."""
-NO_ANSWER = (AllocationUnavailable, AllocationRefused, InfeasibleLimits, SolverFailed, StaleView)
+REPETITION, SAID_THEN = "the replay", "as it was then"
+TRIES = 30
+"""How often a start is tried, and open orders are looked at when nothing new is sent: for two and a half minutes."""
 
 
 @dataclass
@@ -79,10 +68,23 @@ class Actor:
     """Seconds that each answer of the allocator took, by the machine's own clock whatever the market's says."""
 
     def start(self) -> None:
-        """Verify the ledger, reconcile, finish what a crash left behind. Nothing is traded before this returns."""
+        """Verify the ledger, reconcile, finish what a crash left behind. Nothing is traded before this returns.
+
+        Raises:
+            LedgerDamaged: nothing may be traded on this ledger.
+            BrokerUnavailable, NotReconciled: the broker did not come to answer, or to agree, in two and a half minutes.
+        """
         with self.engine.ledger.begin(write=False) as unit:
             unit.verify()
-        reconcile(self.engine, finish=True)
+        for left in reversed(range(TRIES)):
+            try:
+                reconcile(self.engine, finish=True)
+                break
+            except (BrokerUnavailable, NotReconciled) as error:
+                if not left:
+                    raise
+                logger.warning("starting: %s", error)
+                self.engine.clock.wait(AGAIN.total_seconds())
         self.engine.ledger.anchor()
 
     def run(self, events: Iterable[MarketEvent], clock: ReplayClock) -> None:
@@ -125,14 +127,18 @@ class Actor:
         """Take in the bars of a session that has closed, and value the book at its close."""
         for notice in self.window.feed(event):
             logger.warning("live window: %s", notice)
+        try:
+            # What the broker has told since, a deposit or a late execution, belongs to this session.
+            reconcile(self.engine)
+        except (BrokerUnavailable, NotReconciled) as error:
+            logger.warning("valued without the broker's word session=%s: %s", event.session, error)
         # The window's closes, not the event's: a bar that it did not take in values nothing either.
         closes = last_closes(self.window.history(VIEW_SESSIONS))
         with self.engine.ledger.begin() as unit:
-            cash, holdings, last = unit.book.cash(), unit.book.holdings(), unit.book.last_valuation()
-            prices = {symbol: closes[symbol] if symbol in closes else self.last_close(symbol) for symbol in holdings}
-            gross = sum((units * prices[symbol] for symbol, units in holdings.items()), ZERO)
+            cash, holdings = unit.book.cash(), _priced(unit.book.holdings(), closes)
+            gross = sum((units * closes[symbol] for symbol, units in holdings.items()), ZERO)
             equity = cash + gross
-            _, before = carried(last, unit.book.movements())
+            _, before = _carried(unit)
             peak = max(before, equity)
             row = Valuation(self.engine.ledger.account, event.session, event.at, equity, cash, gross, peak)
             if unit.book.value(row):
@@ -141,29 +147,27 @@ class Actor:
         self.engine.ledger.anchor()
 
     def snapshot(self) -> PortfolioSnapshot:
-        """The book at the prices that can be traded on now.
+        """The book at the prices that can be traded on now; a holding that never had one is left out.
 
         Raises:
             BrokerUnavailable: it gave no quotes.
-            DataUnavailable: a holding has neither quote nor close.
         """
         with self.engine.ledger.begin(write=False) as unit:
             cash, holdings = unit.book.cash(), unit.book.holdings()
             traded = unit.book.last_traded()
-            previous, peak = carried(unit.book.last_valuation(), unit.book.movements())
+            previous, peak = _carried(unit)
         quotes = known(self.engine.broker.quotes(sorted({*self.symbols, *holdings})), "quotes")
         closes = last_closes(self.window.history(VIEW_SESSIONS))
         prices = {s: quote.price for s, quote in quotes.items() if believed(quote.price, closes.get(s))}
-        for symbol in holdings:
-            if symbol not in prices:
-                prices[symbol] = self.last_close(symbol)
-                told = f"quote {quotes[symbol].price} not believed" if symbol in quotes else "no quote"
-                logger.warning("%s symbol=%s: valued at its last close", told, symbol)
+        for symbol in (symbol for symbol in holdings if symbol not in prices and symbol in closes):
+            prices[symbol] = closes[symbol]
+            told = f"quote {quotes[symbol].price} not believed" if symbol in quotes else "no quote"
+            logger.warning("%s symbol=%s: valued at its last close", told, symbol)
         return PortfolioSnapshot(
             account=self.engine.ledger.account,
             as_of=self.engine.clock.now(),
             cash=cash,
-            holdings=dict(holdings),
+            holdings=_priced(holdings, prices),
             prices=prices,
             peak_equity=peak,
             previous_equity=previous,
@@ -180,13 +184,6 @@ class Actor:
         quotes = answer.value if isinstance(answer, Known) else {}
         return Prices(quotes, last_closes(view), session_volatility(view.symbols, view.closes))
 
-    def last_close(self, symbol: str) -> Decimal:
-        """The latest close that the live window has of `symbol`."""
-        closes = last_closes(self.window.history(VIEW_SESSIONS))
-        if symbol not in closes:
-            raise DataUnavailable("live window", f"close of {symbol}", "backfill it before trading")
-        return closes[symbol]
-
     def stopped(self) -> TradingStopped | None:
         """Why nothing may be decided now: the kill flag, or a state that only a person may leave."""
         flag = self.engine.gates.kill_flag
@@ -198,13 +195,32 @@ class Actor:
             return TradingStopped(row.state, row.reason, row.by)
         return None
 
-    def carry_out(self, draft: Draft, view: MarketView, portfolio: PortfolioSnapshot) -> None:
-        """Commit a decision that was made before on `view`, and trade it as it was traded then."""
+    def carry_out(self, draft: Draft, view: MarketView, portfolio: PortfolioSnapshot, controls: Controls) -> None:
+        """Commit a decision that was made before on `view` under `controls`, and trade it as it was traded then."""
         # What the comparison and the breakers write is part of what is repeated.
         self._agrees(self.desk.calendar.session_of(portfolio.as_of))
         self._judge(portfolio)
+        self._say_again(controls, portfolio.as_of)
         self._commit(draft)
         self._work(draft.decision, view)
+
+    def _say_again(self, controls: Controls, now: datetime) -> None:
+        """What people had said by then, which nothing else repeats."""
+        with self.engine.ledger.begin() as unit:
+            row, standing = unit.control.state(), unit.control.overrides(now)
+            here = (TradingState.ACTIVE, "") if row is None else (row.state, row.by)
+            if here != (controls.state, controls.by):
+                # Somebody resumed, even where something has stopped it again since.
+                unit.control.set(ControlRow(TradingState.ACTIVE, SAID_THEN, REPETITION, now))
+                unit.control.set(ControlRow(controls.state, SAID_THEN, controls.by, now))
+            for wish in standing:
+                if wish not in controls.overrides:
+                    unit.control.override(replace(wish, by=REPETITION, at=now, expires_at=now))
+            for wish in controls.overrides:
+                if wish not in standing:
+                    unit.control.override(wish)
+            unit.commit()
+        self.engine.kill_point(KillPoint.JUDGED)
 
     def _stands_still(self, session: date) -> bool:
         stopped = self.stopped()
@@ -263,19 +279,18 @@ class Actor:
         return True
 
     def _mind_orders(self) -> None:
-        """Though nothing is decided: executions are booked, and what is open at the broker is ended."""
-        clock, tries = self.engine.clock, 0
-        while tries < MINDED:
+        """Though nothing new is sent: executions are booked, and what may not stay at the broker is ended."""
+        for tried in range(TRIES):
+            with self.engine.ledger.begin(write=False) as unit:
+                if not unit.orders.live():
+                    return
+            if tried:
+                self.engine.clock.wait(AGAIN.total_seconds())
             try:
                 reconcile(self.engine, finish=True)
             except (BrokerUnavailable, NotReconciled) as error:
                 logger.warning("orders minded: %s", error)
                 self.engine.follow_up()
-            with self.engine.ledger.begin(write=False) as unit:
-                if not unit.orders.live():
-                    return
-            tries += 1
-            clock.wait(AGAIN.total_seconds())
 
     def _judge(self, portfolio: PortfolioSnapshot) -> None:
         with self.engine.ledger.begin() as unit:
@@ -290,16 +305,19 @@ class Actor:
         while True:
             last = last or clock.now() + AGAIN > decision.expires_at
             if self.engine.execute(decision, self.prices(decision, view), last=last) or last:
-                return
+                break
             clock.wait(AGAIN.total_seconds())
             self.engine.ledger.renew()
-            if clock.now() - agreed >= COMPARED_EVERY:
+            # Either way: a clock that was set back must not put the next comparison off.
+            if abs(clock.now() - agreed) >= COMPARED_EVERY:
                 agreed, last = clock.now(), not self._agrees(session)
+        self._mind_orders()
 
     def _controls(self, now: datetime) -> Controls:
         with self.engine.ledger.begin(write=False) as unit:
             row, overrides = unit.control.state(), unit.control.overrides(now)
-        return Controls(TradingState.ACTIVE if row is None else row.state, tuple(overrides))
+        state, by = (TradingState.ACTIVE, "") if row is None else (row.state, row.by)
+        return Controls(state, by, tuple(overrides))
 
     def _commit(self, draft: Draft) -> None:
         with self.engine.ledger.begin() as unit:
@@ -329,28 +347,37 @@ class Actor:
         asked_for = next((row for row in controls.overrides if row.kind is OverrideKind.BASELINE), None)
         if asked_for is not None:
             note = f"baseline: {asked_for.by} until {asked_for.expires_at.isoformat()}"
-            return self.baseline.allocate(view, portfolio), Source.BASELINE, note
+            return self._fall_back(view, portfolio, note)
         if not self.desk.asks(view, portfolio):
             return self.desk.hold(portfolio, view), Source.MODEL, ""
         started = time.perf_counter()
         try:
-            answer = _finite(self.allocator.allocate(view, portfolio))
+            answer = checked(self.allocator.allocate(view, portfolio))
         except NO_ANSWER as error:
             logger.warning("baseline answers: %s", error)
-            return self.baseline.allocate(view, portfolio), Source.BASELINE, f"baseline: {error.code}"
+            return self._fall_back(view, portfolio, f"baseline: {error.code}")
         self.latencies.append(time.perf_counter() - started)
         return answer, Source.MODEL, ""
 
+    def _fall_back(self, view: MarketView, portfolio: PortfolioSnapshot, note: str) -> tuple[Allocation, Source, str]:
+        answer, problem = self.desk.fall_back(self.baseline, view, portfolio)
+        if problem:
+            logger.error("the baseline has no answer either, the book is held: %s", problem)
+        return answer, Source.BASELINE, f"{note}, held: {problem}" if problem else note
 
-def _finite(answer: Allocation) -> Allocation:
-    numbers: Mapping[str, float] = answer.weights
-    wrong = sorted(symbol for symbol, weight in numbers.items() if not math.isfinite(weight) or weight < 0.0)
-    if wrong:
-        raise AllocationRefused(f"weights of {', '.join(wrong)} are negative or not finite")
-    # Written so that a cash that is no number fails too.
-    if not abs(sum(numbers.values()) + answer.cash - 1.0) <= 1e-6:
-        raise AllocationRefused(f"weights and cash sum to {sum(numbers.values()) + answer.cash}")
-    return answer
+
+def _carried(unit: UnitOfWork) -> tuple[Decimal, Decimal]:
+    """Equity at the last close and the peak, as later flows and a person's resumption leave them."""
+    last = unit.book.last_valuation()
+    return carried(last, unit.book.movements(last.at) if last else (), restarted(unit.control))
+
+
+def _priced(holdings: Mapping[str, Decimal], prices: Mapping[str, Decimal]) -> dict[str, Decimal]:
+    """The holdings that have a price: one that never had any, such as a spin-off, counts nothing and is left alone."""
+    unknown = sorted(holdings.keys() - prices.keys())
+    if unknown:
+        logger.error("never had a price symbols=%s: held at no value, and not traded", ",".join(unknown))
+    return {symbol: units for symbol, units in holdings.items() if symbol in prices}
 
 
 def last_closes(history: MarketView | PriceHistory) -> dict[str, Decimal]:

@@ -7,6 +7,7 @@ traded.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import Any
@@ -15,6 +16,7 @@ from ordinis.clock import TradingCalendar
 from ordinis.costs.execution import session_volatility
 from ordinis.domain.canonical import canonical, digest
 from ordinis.domain.decisions import (
+    WHOLE,
     Allocation,
     Decision,
     DecisionStatus,
@@ -28,12 +30,14 @@ from ordinis.domain.limits import TradingState
 from ordinis.domain.orders import PlannedOrder
 from ordinis.domain.overrides import Override, OverrideKind, overridden
 from ordinis.domain.portfolio import PortfolioSnapshot
+from ordinis.errors import AllocationRefused, AllocationUnavailable, InfeasibleLimits, SolverFailed, StaleView
 from ordinis.execution.rebalance import Planner
 from ordinis.governance.rulebook import Rulebook
 from ordinis.optimize.certificate import certify
-from ordinis.ports import MarketView, RuleContext
+from ordinis.ports import Allocator, MarketView, RuleContext
 
 REGIME_AXES = ("volatility", "trend", "correlation", "liquidity")
+NO_ANSWER = (AllocationUnavailable, AllocationRefused, InfeasibleLimits, SolverFailed, StaleView)
 CUT = 1e-9
 """A rule that moves a weight by less has not demanded a trade."""
 
@@ -43,6 +47,8 @@ class Controls:
     """What people and breakers have said at the moment of a decision."""
 
     state: TradingState = TradingState.ACTIVE
+    by: str = ""
+    """Who set the state; empty where nobody ever did."""
     overrides: tuple[Override, ...] = ()
 
 
@@ -83,6 +89,13 @@ class Desk:
             certificate=certify(weights, self.rulebook.limits),
             view_sha=view.sha,
         )
+
+    def fall_back(self, baseline: Allocator, view: MarketView, portfolio: PortfolioSnapshot) -> tuple[Allocation, str]:
+        """The baseline's answer; where it has none either, the book as it is and the code of the problem."""
+        try:
+            return checked(baseline.allocate(view, portfolio)), ""
+        except NO_ANSWER as error:
+            return self.hold(portfolio, view), error.code
 
     def decide(
         self,
@@ -147,6 +160,7 @@ class Desk:
             "regime": {axis: getattr(view.regime, axis) for axis in REGIME_AXES},
             "session": view.session,
             "state": control.state,
+            "state_by": control.by,
             "view": {"sha": view.sha, "symbols": view.symbols, "through": view.sessions[-1]},
         }
 
@@ -185,6 +199,18 @@ class Desk:
         if broken:
             detail += f"; carried past by prices: {', '.join(broken)}"
         return Verdict("certificate", -certificate.tolerance, certificate.worst, certificate.holds, detail)
+
+
+def checked(answer: Allocation) -> Allocation:
+    """`answer`, whose weights are numbers and sum, with cash, to one; AllocationRefused otherwise."""
+    numbers: Mapping[str, float] = answer.weights
+    wrong = sorted(symbol for symbol, weight in numbers.items() if not math.isfinite(weight) or weight < 0.0)
+    if wrong:
+        raise AllocationRefused(f"weights of {', '.join(wrong)} are negative or not finite")
+    # Written so that a cash that is no number fails too.
+    if not abs(sum(numbers.values()) + answer.cash - 1.0) <= WHOLE:
+        raise AllocationRefused(f"weights and cash sum to {sum(numbers.values()) + answer.cash}")
+    return answer
 
 
 def _both(proposed: Review, standing: Review, over: Set[str]) -> Review:

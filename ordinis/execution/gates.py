@@ -16,6 +16,7 @@ enlarges. Numbers in the reasons are those of the order path's design:
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from collections import defaultdict
@@ -27,7 +28,8 @@ from pathlib import Path
 
 from ordinis.clock import TradingCalendar
 from ordinis.costs.execution import expected_cash
-from ordinis.domain.decisions import Decision, DecisionStatus
+from ordinis.domain.canonical import plain
+from ordinis.domain.decisions import WHOLE, Decision, DecisionStatus
 from ordinis.domain.instruments import Instrument
 from ordinis.domain.limits import Limits, OrderLimits, TradingState
 from ordinis.domain.orders import OrderIntent, OrderState, PlannedOrder, Side
@@ -38,8 +40,6 @@ from ordinis.execution.prices import Prices, is_price
 from ordinis.execution.room import WorstCase, room
 from ordinis.ports import CostModel, UnitOfWork
 
-WHOLE = 1e-6
-"""How far weights and cash may be from summing to one."""
 DAY_TRADE_SESSIONS = 5
 MEGABYTE = 1_000_000
 OVERRULED_BY = {
@@ -118,7 +118,7 @@ class Gates:
             return f"G7: decision {decision.id[:12]} has weights that are negative or not finite"
         if not total <= 1.0 + WHOLE:
             return f"G7: the weights of decision {decision.id[:12]} sum to {total}"
-        return _overruled(unit.control.overrides(now), decision, symbol, side)
+        return _overruled(unit, decision, symbol, side, now)
 
     def admit(
         self,
@@ -247,16 +247,22 @@ def _within(spread: Decimal, cap: float) -> bool:
     return spread.is_finite() and spread <= cap
 
 
-def _overruled(overrides: Sequence[Override], decision: Decision, symbol: str, side: Side) -> str:
+def _overruled(unit: UnitOfWork, decision: Decision, symbol: str, side: Side, now: datetime) -> str:
     """Why people's overrides do not allow such an order; empty when they do."""
-    for row in (row for row in overrides if row.symbol in (symbol, "")):
+    for row in (row for row in unit.control.overrides(now) if row.symbol in (symbol, "")):
         told = f"G8: override {row.kind} of {row.by} until {row.expires_at.isoformat()}: {row.reason}"
         forbidden = row.kind is OverrideKind.NO_TRADE or (row.kind is OverrideKind.REDUCE_ONLY and side is Side.BUY)
         if forbidden:
             return told
-        if row.at > decision.as_of and row.kind in OVERRULED_BY[side]:
-            return f"{told}; decision {decision.id[:12]} is older"
+        if row.kind in OVERRULED_BY[side] and not _knew(unit, decision, row):
+            return f"{told}; decision {decision.id[:12]} was made without it"
     return ""
+
+
+def _knew(unit: UnitOfWork, decision: Decision, row: Override) -> bool:
+    """Whether `decision` was made under this override: its inputs say so, where two clocks might not."""
+    body = json.loads(unit.decisions.inputs(decision.inputs_sha))
+    return plain(row) in body.get("overrides", [])
 
 
 def _underway(unit: UnitOfWork, live: Sequence[OrderIntent], now: datetime) -> list[OrderIntent]:

@@ -37,7 +37,7 @@ from ordinis.domain.portfolio import ZERO
 from ordinis.errors import BrokerUnavailable
 from ordinis.execution.gates import Denied, Passed, Waits
 from ordinis.execution.killpoints import KillPoint
-from ordinis.execution.observing import IN_DOUBT, RETRIED
+from ordinis.execution.observing import IN_DOUBT, OPEN, RETRIED
 from ordinis.execution.prices import Prices
 from ordinis.execution.wire import Wire, local_event
 from ordinis.governance.breakers import PACE, lower
@@ -262,6 +262,8 @@ class OrderEngine(Wire):
             self.hear(answer.value)
         elif intent.state in IN_DOUBT:
             self._not_found(intent, prices)
+        elif intent.state in OPEN:
+            self._gone(intent)
 
     def _not_found(self, intent: OrderIntent, prices: Prices | None) -> None:
         """The broker answered, and does not have the order: sent again where that is harmless, else quarantined."""
@@ -287,6 +289,20 @@ class OrderEngine(Wire):
             self.quarantine.begin(coid)
             self.kill_point(KillPoint.ACKNOWLEDGED)
             logger.warning("order never arrived symbol=%s id=%s", intent.symbol, coid)
+
+    def _gone(self, intent: OrderIntent) -> None:
+        """The broker had the order and no longer knows it: it ends when nothing shows it, and a person must look."""
+        coid, now = intent.client_order_id, self.clock.now()
+        self.quarantine.not_found(coid, now)
+        if not (self.quarantine.passed(coid) and self._nowhere(intent)):
+            return
+        problem = "the broker had it and no longer knows it"
+        with self.ledger.begin() as unit:
+            unit.orders.move(coid, OrderState.CANCELED, local_event(coid, OrderState.CANCELED.value, now, problem))
+            self._lock(unit, intent.symbol, f"order {coid}: {problem}", now)
+            unit.commit()
+        self.quarantine.begin(coid)
+        self.kill_point(KillPoint.ACKNOWLEDGED)
 
     def _dedupes(self) -> bool:
         """Whether the broker refuses a second copy of an id; one that does not say so is not relied on."""

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import TypeGuard
 
 from ordinis.domain.market import Quote
+from ordinis.domain.portfolio import ZERO
 
 BELIEVED = Decimal("1.5")
 """Largest quotient of a quote and the last close, either way, at which a holding is valued by its quote."""
@@ -33,14 +34,14 @@ class Prices:
     """Of a session's return."""
 
     def of(self, symbol: str) -> Decimal:
-        """What a unit is worth now: its quote, or its last close where there is none that can be believed.
+        """What a unit is worth now: its quote, or its last close where there is none that can be believed, or nothing.
 
         One wrong quote must not make the book look large enough for a buy in another symbol.
         """
         quote, close = self.quotes.get(symbol), self.closes.get(symbol)
         if quote is not None and believed(quote.price, close):
             return quote.price
-        return self.closes[symbol]
+        return self.closes.get(symbol, ZERO)
 
     def sigma(self, symbol: str) -> float:
         """Volatility of a session's return; NaN where nobody knows."""

@@ -19,21 +19,24 @@ from typing import TypeVar
 
 from ordinis.domain.limits import TradingState
 from ordinis.domain.orders import LIVE, BrokerOrder, Fill, Known, OrderState, QueryOutcome
-from ordinis.domain.portfolio import ZERO
-from ordinis.errors import BrokerUnavailable, NotReconciled
+from ordinis.domain.portfolio import ZERO, Movement
+from ordinis.errors import BrokerUnavailable, ConfigurationError, NotFound, NotReconciled
 from ordinis.execution.intents import OrderEngine
 from ordinis.execution.killpoints import KillPoint
 from ordinis.execution.observing import QUARANTINE
-from ordinis.execution.wire import ENGINE
+from ordinis.execution.wire import ENGINE, accepted
 from ordinis.governance.breakers import CLOCK, RECONCILIATION, lower
 from ordinis.ports import ControlRow, UnitOfWork
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-OVERLAP = timedelta(days=1)
+OVERLAP, FURTHER_BACK = timedelta(days=1), timedelta(days=30)
+"""How far before the last agreement the broker is asked again, and how much further where something differs."""
 NOTED_SKEW = timedelta(seconds=2)
 EPOCH = datetime(1990, 1, 1, tzinfo=UTC)
 CASH_TOLERANCE = Decimal("0.01")
+PATIENCE = {False: QUARANTINE, True: timedelta(minutes=10)}
+"""How long a difference may stay, by whether an order in the symbol is live and may yet explain it."""
 CASH = ""
 """Where a symbol is expected: the difference is in the cash balance."""
 
@@ -47,16 +50,18 @@ class Reconciliation:
     resolved: int
 
 
-def reconcile(engine: OrderEngine, *, finish: bool = False, locked_too: bool = False) -> Reconciliation:
+def reconcile(engine: OrderEngine, *, finish: bool = False, lifting: str = "") -> Reconciliation:
     """Bring the ledger up to the broker's book; nothing is sent before the two agree.
 
     Args:
         finish: once they agree, follow up what a crash left behind. The trading process alone may ask for it.
-        locked_too: a difference counts although its symbol is locked: before a lock is lifted.
+        lifting: symbol whose lock is about to be lifted: its difference counts, and what is odd about it a person has
+            seen.
 
     Raises:
         BrokerUnavailable: a query failed; nothing may be inferred.
-        NotReconciled: account, clock, positions or cash differ and no fill or movement explains it.
+        ConfigurationError: the ledger is of another account than the broker's.
+        NotReconciled: clock, positions or cash differ and no fill or movement explains it.
         LeaseLost: another process trades by now.
     """
     ledger, broker, clock = engine.ledger, engine.broker, engine.clock
@@ -64,20 +69,22 @@ def reconcile(engine: OrderEngine, *, finish: bool = False, locked_too: bool = F
     ledger.renew()
     account = known(broker.account(), "account")
     if account.account != ledger.account:
-        raise NotReconciled([f"the broker's account is {account.account}, the ledger's is {ledger.account}"])
+        raise ConfigurationError("account", f"the broker's is {account.account}, the ledger's is {ledger.account}")
     _compare_clocks(engine)
     with ledger.begin(write=False) as unit:
         watermark, live, locks = unit.book.watermark(), unit.orders.live(), unit.control.locks()
-    # What would explain a lock may be as old as the lock.
-    since = EPOCH if watermark is None else min([watermark, *(row.at for row in locks)]) - OVERLAP
     started = clock.now()
-    moved = _book_movements(engine, since)
-    # Orders first: a fill then finds its order acknowledged, with the broker's own id.
-    engine.look()
-    executions = known(broker.fills(since), "fills")
-    fills = engine.book(executions, source="reconcile")
-    odd = _overfilled(engine, executions) | _end_strays(engine, known(broker.open_orders(), "open orders"))
+    # What would explain a lock may be as old as the lock; a clock that was set back has left a watermark ahead of it.
+    since = EPOCH if watermark is None else min([started, watermark, *(row.at for row in locks)]) - OVERLAP
+    moved, fills, odd = _caught_up(engine, since, lifting)
     positions, cash = known(broker.positions(), "positions"), known(broker.account(), "account").cash
+    with ledger.begin(write=False) as unit:
+        differ = bool(_differences(unit, positions, cash, {}))
+    if differ and watermark is not None:
+        # A broker may tell a dividend or a correction weeks late, under the day for which it was.
+        more_moved, more_fills, odd = _caught_up(engine, since - FURTHER_BACK, lifting)
+        moved, fills = moved + more_moved, fills + more_fills
+        positions, cash = known(broker.positions(), "positions"), known(broker.account(), "account").cash
     with ledger.begin() as unit:
         differences = _differences(unit, positions, cash, odd)
         stay = _lock_what_remains(engine, unit, differences)
@@ -88,14 +95,62 @@ def reconcile(engine: OrderEngine, *, finish: bool = False, locked_too: bool = F
     engine.kill_point(KillPoint.COMPARED)
     if stay:
         _halt_if_too_much(engine, differences, stay, positions)
-    if differences.keys() - (set() if locked_too else locked):
-        raise NotReconciled([text for symbol, text in differences.items() if locked_too or symbol not in locked])
+    open_ones = [text for symbol, text in differences.items() if symbol == lifting or symbol not in locked]
+    if open_ones:
+        raise NotReconciled(open_ones)
     engine.kill_point(KillPoint.RECONCILED)
     if finish and live:
         engine.finish()
     if fills or live:
         logger.warning("reconciled fills=%d movements=%d resolved=%d", fills, moved, len(live))
     return Reconciliation(fills, moved, len(live))
+
+
+def adopt(engine: OrderEngine, symbol: str, *, reason: str, by: str) -> Movement:
+    """Take the broker's word, as a person asks: what differs in `symbol`, or in cash where it is empty, is booked.
+
+    Only for what nothing else will explain: the symbol must be locked, or for cash the account halted, and whatever
+    the broker still tells by itself is booked first. Locks and trading states stay as they are.
+
+    Raises:
+        NotFound: nothing is locked or halted for it, or ledger and broker agree on it.
+        BrokerUnavailable: a query failed.
+    """
+    name = symbol or "cash"
+    with engine.ledger.begin(write=False) as unit:
+        row = unit.control.state(symbol)
+    if row is None or row.state in (TradingState.ACTIVE, TradingState.REDUCING):
+        raise NotFound("lock" if symbol else "halt", name, "a difference that stays for two minutes locks or halts")
+    try:
+        reconcile(engine)
+    except NotReconciled as error:
+        logger.info("%s", error)
+    positions, cash = known(engine.broker.positions(), "positions"), known(engine.broker.account(), "account").cash
+    now = engine.clock.now()
+    with engine.ledger.begin() as unit:
+        units = positions.get(symbol, ZERO) - unit.book.holdings().get(symbol, ZERO) if symbol else ZERO
+        money = ZERO if symbol else cash - unit.book.cash()
+        if not units and not money:
+            raise NotFound("difference", name, "ledger and broker agree on it")
+        activity = f"correction of {name} by {by} at {now.isoformat()}: {reason}"
+        movement = Movement(engine.ledger.account, activity, "correction", money, now, symbol or None, units)
+        unit.book.movement(movement)
+        unit.commit()
+    engine.kill_point(KillPoint.MOVED)
+    logger.warning("%s", activity)
+    return movement
+
+
+def _caught_up(engine: OrderEngine, since: datetime, seen: str) -> tuple[int, int, dict[str, str]]:
+    """Book what the broker tells; how many movements and fills were new, and what is odd, by symbol."""
+    moved = _book_movements(engine, since)
+    # Orders first: a fill then finds its order acknowledged, with the broker's own id.
+    engine.look()
+    executions = known(engine.broker.fills(since), "fills")
+    fills = engine.book(executions, source="reconcile")
+    strays = _end_strays(engine, known(engine.broker.open_orders(), "open orders"))
+    overfilled = {symbol: text for symbol, text in _overfilled(engine, executions).items() if symbol != seen}
+    return moved, fills, overfilled | strays
 
 
 def _compare_clocks(engine: OrderEngine) -> None:
@@ -131,12 +186,18 @@ def _book_movements(engine: OrderEngine, since: datetime) -> int:
 
 
 def _overfilled(engine: OrderEngine, executions: Sequence[Fill]) -> dict[str, str]:
-    """Orders with more executed than was ordered, by symbol: for a moment a correction may be told before its bust."""
+    """Orders with more executed than was ordered, by symbol: for a moment a correction may be told before its bust.
+
+    One that a person has seen, and lifted the lock for, is as it is.
+    """
     odd = {}
+    latest = {fill.client_order_id: fill.at for fill in sorted(executions, key=lambda fill: fill.at)}
     with engine.ledger.begin(write=False) as unit:
-        for coid in {fill.client_order_id for fill in executions if fill.client_order_id}:
-            intent = unit.orders.get(coid)
-            if intent is not None and intent.filled_quantity > intent.quantity:
+        for coid, at in latest.items():
+            intent = None if coid is None else unit.orders.get(coid)
+            if intent is None or accepted(unit.control.state(intent.symbol), at):
+                continue
+            if intent.filled_quantity > intent.quantity:
                 executed = f"{intent.filled_quantity} executed of {intent.quantity} ordered"
                 odd[intent.symbol] = f"{intent.symbol}: order {coid} has {executed}"
     return odd
@@ -180,11 +241,13 @@ def _differences(
 def _lock_what_remains(engine: OrderEngine, unit: UnitOfWork, differences: Mapping[str, str]) -> list[str]:
     """Remember since when each difference has been there; lock the symbols of those that will not go away."""
     now, doubts = engine.clock.now(), engine.doubts
-    for symbol in doubts.keys() - differences.keys():
-        del doubts[symbol]
     busy = {intent.symbol for intent in unit.orders.live()}
     locked = {row.symbol for row in unit.control.locks()}
-    stay = [s for s in differences if s not in busy and now - doubts.setdefault(s, now) >= QUARANTINE]
+    found = {(symbol, symbol in busy) for symbol in differences}
+    for key in doubts.keys() - found:
+        del doubts[key]
+    doubts.update({key: min(doubts.get(key, now), now) for key in found})
+    stay = [symbol for symbol, live in sorted(found) if now - doubts[symbol, live] >= PATIENCE[live]]
     for symbol in (symbol for symbol in stay if symbol != CASH and symbol not in locked):
         unit.control.set(ControlRow(TradingState.HALTED, differences[symbol], ENGINE, now, symbol))
         logger.error("symbol locked %s", differences[symbol])

@@ -29,6 +29,8 @@ from ordinis.execution.decide import Controls, Desk, Draft
 from ordinis.features.view import market_view
 from ordinis.ports import Allocator, Ledger, MarketView, PriceHistory
 
+BEFORE, SHOWN = 40, 160
+"""How many characters of a difference are shown before it, and in all."""
 History = Callable[[datetime, date], PriceHistory]
 """The sessions before a session, as they were known at an instant."""
 
@@ -66,7 +68,9 @@ def question(inputs: str) -> Question:
         allocator=body["allocator"]["name"],
         version=body["allocator"]["version"],
         portfolio=_portfolio(body["portfolio"]),
-        controls=Controls(TradingState(body["state"]), tuple(_override(row) for row in body["overrides"])),
+        controls=Controls(
+            TradingState(body["state"]), body["state_by"], tuple(_override(row) for row in body["overrides"])
+        ),
     )
 
 
@@ -84,9 +88,12 @@ def recompute(
     view = market_view(history(asked.as_of, asked.session), asked.as_of, asked.session)
     if view.sha != asked.view_sha:
         raise ReplayDiffers(stored.id, ["the bar store shows another market at that instant than was seen then"])
-    answer = desk.hold(asked.portfolio, view)
-    if desk.asks(view, asked.portfolio):
+    if stored.source is Source.BASELINE:
+        answer, _ = desk.fall_back(allocators[Source.BASELINE], view, asked.portfolio)
+    elif desk.asks(view, asked.portfolio):
         answer = allocators[stored.source].allocate(view, asked.portfolio)
+    else:
+        answer = desk.hold(asked.portfolio, view)
     if (answer.allocator, answer.version) != (asked.allocator, asked.version):
         mine, theirs = f"{answer.allocator} {answer.version}", f"{asked.allocator} {asked.version}"
         raise ReplayDiffers(stored.id, [f"it was made by {theirs}, this is {mine}"])
@@ -143,7 +150,7 @@ def replay_ledger(
             decision, inputs = asked[session]
             clock.advance(decision.as_of)
             again = recompute(decision, inputs, fresh.desk, allocators, history)
-            fresh.carry_out(again.draft, again.view, again.question.portfolio)
+            fresh.carry_out(again.draft, again.view, again.question.portfolio, again.question.controls)
             on_decision(decision)
         if session in valued:
             event = closes(session)
@@ -176,7 +183,7 @@ def _override(body: Mapping[str, Any]) -> Override:
 
 def _differences(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
     return [
-        f"{name}: {canonical(then.get(name))[:120]} then, {canonical(now.get(name))[:120]} now"
+        f"{name}: {_apart(canonical(then.get(name)), canonical(now.get(name)))}"
         for name in sorted(now.keys() | then.keys())
         if canonical(now.get(name)) != canonical(then.get(name))
     ]
@@ -186,5 +193,13 @@ def _first_difference(before: str, after: str) -> list[str]:
     old, new = before.splitlines(), after.splitlines()
     for number, (then, now) in enumerate(zip(old, new, strict=False), start=1):
         if then != now:
-            return [f"line {number}: {then[:160]} then, {now[:160]} now"]
+            return [f"line {number}: {_apart(then, now)}"]
     return [f"{len(old)} lines then, {len(new)} now"]
+
+
+def _apart(then: str, now: str) -> str:
+    """Two texts from shortly before they part."""
+    first = next((at for at, (a, b) in enumerate(zip(then, now, strict=False)) if a != b), min(len(then), len(now)))
+    begin = max(0, first - BEFORE)
+    dots = "..." if begin else ""
+    return f"{dots}{then[begin : begin + SHOWN]} then, {dots}{now[begin : begin + SHOWN]} now"

@@ -23,7 +23,7 @@ from ordinis.domain.orders import (
     Refused,
     SubmitOutcome,
 )
-from ordinis.errors import NotFound
+from ordinis.errors import FillChanged, NotFound
 from ordinis.execution.gates import Gates
 from ordinis.execution.killpoints import KillHook, KillPoint, survive
 from ordinis.execution.observing import Quarantine, executed, told
@@ -52,22 +52,32 @@ class Wire:
     breakers: Breakers = field(default_factory=Breakers)
     kill_point: KillHook = survive
     quarantine: Quarantine = field(default_factory=Quarantine)
-    doubts: dict[str, datetime] = field(default_factory=dict)
-    """Since when ledger and broker differ without a break, by symbol; the empty one is cash."""
+    doubts: dict[tuple[str, bool], datetime] = field(default_factory=dict)
+    """Since when ledger and broker differ without a break, by symbol and by whether it has a live order; the empty
+    symbol is cash."""
     health: Health = field(default_factory=Health)
 
     def book(self, fills: Sequence[Fill], *, source: str) -> int:
-        """Book executions that are new, and move their orders; one transaction for all."""
+        """Book executions that are new, and move their orders; one transaction for all.
+
+        One that is booked with other numbers stays as it was booked, and its symbol is locked.
+        """
         if not fills:
             return 0
         now = self.clock.now()
         with self.ledger.begin() as unit:
             # A reversal may be told before what it reverses.
             ordered = sorted(fills, key=lambda fill: fill.reverses is not None)
-            booked = [fill for fill in ordered if unit.book.fill(fill, source=source, received_at=now)]
+            booked, locked = [], False
+            for fill in ordered:
+                try:
+                    if unit.book.fill(fill, source=source, received_at=now):
+                        booked.append(fill)
+                except FillChanged as error:
+                    locked = self._lock(unit, fill.symbol, str(error), now, happened=fill.at) or locked
             for coid in dict.fromkeys(fill.client_order_id for fill in booked if fill.client_order_id):
                 self._count(unit, coid, now)
-            if not booked:
+            if not booked and not locked:
                 return 0
             unit.commit()
         self.kill_point(KillPoint.FILLED)
@@ -89,7 +99,7 @@ class Wire:
     def end_stray(self, intent: OrderIntent, problem: str) -> None:
         """End an order that is open at the broker and had ended in the ledger, and lock its symbol."""
         with self.ledger.begin() as unit:
-            self._lock(unit, intent, problem, self.clock.now())
+            self._lock(unit, intent.symbol, f"order {intent.client_order_id}: {problem}", self.clock.now())
             unit.commit()
         self.kill_point(KillPoint.CANCELLING)
         self.send_cancel(intent)
@@ -181,24 +191,33 @@ class Wire:
         if intent is None:
             return
         if intent.state is OrderState.NEVER_ARRIVED:
-            self._lock(unit, intent, "executed after it was given up as never arrived", now)
+            self._lock(unit, intent.symbol, f"order {coid}: executed after it was given up as never arrived", now)
         for state in executed(intent):
             key = f"{coid}:ACK" if state is OrderState.WORKING else f"{coid}:{state}:{intent.filled_quantity}"
             unit.orders.move(coid, state, OrderEvent(key, "poll", now, now, {"state": state.value}))
 
-    def _lock(self, unit: UnitOfWork, intent: OrderIntent, problem: str, now: datetime) -> None:
-        """Stop trading in a symbol until a person has looked."""
-        lock = unit.control.state(intent.symbol)
-        if lock is None or lock.state is TradingState.ACTIVE:
-            reason = f"order {intent.client_order_id}: {problem}"
-            unit.control.set(ControlRow(TradingState.HALTED, reason, ENGINE, now, intent.symbol))
-            logger.error("symbol locked symbol=%s reason=%s", intent.symbol, reason)
+    def _lock(
+        self, unit: UnitOfWork, symbol: str, reason: str, now: datetime, *, happened: datetime | None = None
+    ) -> bool:
+        """Stop trading in a symbol until a person has looked; False when it is locked, or was looked at since."""
+        lock = unit.control.state(symbol)
+        if lock is not None and (lock.state is not TradingState.ACTIVE or accepted(lock, happened)):
+            return False
+        unit.control.set(ControlRow(TradingState.HALTED, reason, ENGINE, now, symbol))
+        logger.error("symbol locked symbol=%s reason=%s", symbol, reason)
+        return True
 
     def _decision(self, unit: UnitOfWork, intent: OrderIntent) -> Decision:
         decision = unit.decisions.get(intent.decision_id)
         if decision is None:
             raise NotFound("decision", intent.decision_id)
         return decision
+
+
+def accepted(lock: ControlRow | None, happened: datetime | None) -> bool:
+    """True when a person has lifted the symbol's lock since what may be odd about it `happened`."""
+    lifted = lock is not None and lock.state is TradingState.ACTIVE
+    return lifted and happened is not None and lock is not None and lock.at >= happened
 
 
 def _heard(order: BrokerOrder, state: OrderState, now: datetime) -> OrderEvent:

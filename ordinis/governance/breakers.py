@@ -3,7 +3,7 @@
 A breaker only ever lowers the trading state; a person raises it again, after a clean reconciliation. The one
 exception is the daily loss, which counts from the last close and so ends with its session. A drawdown past its limit
 first lets the book be sold, and halts when nothing is held any more: to halt at once would freeze the very positions
-that lose.
+that lose. A person who resumes after it accepts the loss: the peak counts from there.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from ordinis.domain.limits import Breakers, TradingState
 from ordinis.domain.orders import OrderState
 from ordinis.domain.portfolio import PortfolioSnapshot
-from ordinis.ports import ControlRow, UnitOfWork
+from ordinis.ports import Control, ControlRow, UnitOfWork
 
 logger = logging.getLogger(__name__)
 MINUTE = timedelta(minutes=1)
@@ -64,6 +64,11 @@ def a_new_day(unit: UnitOfWork, opened: datetime, now: datetime) -> bool:
         return False
     unit.control.set(ControlRow(TradingState.ACTIVE, "a new session", DAILY_LOSS, now))
     return True
+
+
+def restarted(control: Control) -> datetime | None:
+    """When a person last resumed after a drawdown had stopped trading; None when that never was."""
+    return next((row.at for row in control.since(DRAWDOWN) if row.state is TradingState.ACTIVE), None)
 
 
 def judge_rejects(unit: UnitOfWork, breakers: Breakers, now: datetime) -> bool:

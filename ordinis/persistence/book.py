@@ -17,7 +17,7 @@ from sqlalchemy import BindParameter, Connection, bindparam, insert, literal, se
 from ordinis.domain.canonical import EXACT, canonical
 from ordinis.domain.orders import Fill, Side
 from ordinis.domain.portfolio import ZERO, Movement, Valuation
-from ordinis.errors import LedgerConflict
+from ordinis.errors import FillChanged
 from ordinis.persistence import chain
 from ordinis.persistence.integrity import balance_digest
 from ordinis.persistence.reading import read
@@ -30,6 +30,7 @@ FILLS_SINCE = FILLS.where(fill.c.ts >= bindparam("since"))
 BY_EXEC_ID = select(fill).where(fill.c.account == MINE, fill.c.exec_id == bindparam("execution"))
 ADD_FILL = insert(fill)
 MOVEMENTS = select(movement).where(movement.c.account == MINE).order_by(movement.c.seq)
+MOVEMENTS_SINCE = MOVEMENTS.where(movement.c.ts >= bindparam("since"))
 BY_ACTIVITY = select(movement.c.seq).where(movement.c.account == MINE, movement.c.activity_id == bindparam("activity"))
 VALUATIONS = select(valuation).where(valuation.c.account == MINE).order_by(valuation.c.session)
 OF_SESSION = select(valuation.c.seq).where(valuation.c.account == MINE, valuation.c.session == bindparam("day"))
@@ -74,7 +75,7 @@ class SqlBook:
         booked = read(self._connection, BY_EXEC_ID, _fill, mine=self._account, execution=row.exec_id)
         if booked:
             if booked[0] != row:
-                raise LedgerConflict(f"fill {row.exec_id}", "is booked with other numbers; the broker's book changed")
+                raise FillChanged(row.exec_id)
             return False
         before = self._standing(row.symbol, row.client_order_id)
         change = {}
@@ -139,8 +140,10 @@ class SqlBook:
             self._change(self._standing(row.symbol, None), row.symbol, row.quantity, row.cash, traded_at=None)
         return True
 
-    def movements(self) -> Sequence[Movement]:
-        return read(self._connection, MOVEMENTS, _movement, mine=self._account)
+    def movements(self, since: datetime | None = None) -> Sequence[Movement]:
+        if since is None:
+            return read(self._connection, MOVEMENTS, _movement, mine=self._account)
+        return read(self._connection, MOVEMENTS_SINCE, _movement, mine=self._account, since=since)
 
     # worth
 

@@ -26,6 +26,8 @@ from ordinis.ports import ControlRow
 
 OF_SCOPE = select(control).where(control.c.scope == bindparam("scope"))
 HISTORY = OF_SCOPE.order_by(control.c.seq)
+SPOKEN = select(func.max(control.c.seq)).where(control.c.scope == bindparam("scope"), control.c.by == bindparam("by"))
+SINCE = HISTORY.where(control.c.seq >= SPOKEN.scalar_subquery())
 IN_FORCE = OF_SCOPE.order_by(control.c.seq.desc()).limit(1)
 OF_SYMBOLS = func.substr(control.c.scope, 1, func.length(bindparam("prefix"))) == bindparam("prefix")
 NEWEST = select(func.max(control.c.seq)).where(OF_SYMBOLS)
@@ -80,6 +82,9 @@ class SqlControl:
 
     def history(self) -> Sequence[ControlRow]:
         return read(self._connection, HISTORY, self._control, scope=self._account)
+
+    def since(self, by: str) -> Sequence[ControlRow]:
+        return read(self._connection, SINCE, self._control, scope=self._account, by=by)
 
     def override(self, row: Override) -> None:
         self._lock(OWN)

@@ -128,7 +128,7 @@ class Book(Protocol):
         """Book a fill once; False when its exec id is already booked.
 
         Raises:
-            LedgerConflict: the same exec id is booked with other numbers.
+            FillChanged: the same exec id is booked with other numbers.
         """
 
     def fills(self, since: datetime | None = None) -> Sequence[Fill]: ...
@@ -136,7 +136,7 @@ class Book(Protocol):
     def movement(self, movement: Movement) -> bool:
         """Book a movement once; False when its activity id is already booked."""
 
-    def movements(self) -> Sequence[Movement]: ...
+    def movements(self, since: datetime | None = None) -> Sequence[Movement]: ...
 
     def value(self, valuation: Valuation) -> bool:
         """Store a session's valuation once; False when the session already has one."""
@@ -173,6 +173,9 @@ class Control(Protocol):
     def set(self, row: ControlRow) -> None: ...
 
     def history(self) -> Sequence[ControlRow]: ...
+
+    def since(self, by: str) -> Sequence[ControlRow]:
+        """The newest row of the account that `by` wrote, and what was said after it; empty when `by` never spoke."""
 
     def override(self, row: Override) -> None: ...
 

@@ -158,6 +158,8 @@ def test_a_person_takes_the_wheel_and_gives_it_back(tmp_path: Path) -> None:
     status = run("status", home=tmp_path).stdout
     assert "Trading is HALTED since" in status
     assert "said: lunch" in status
+    trading = json.loads(run("status", "--json", home=tmp_path).stdout)["trading"]
+    assert (trading["state"], trading["reason"], trading["locks"]) == ("HALTED", "lunch", {})
     assert "ACTIVE" in told("resume", "--reason", "back")
     assert "2 decisions recomputed and traded again" in told("replay")
 
@@ -170,6 +172,8 @@ def test_a_person_takes_the_wheel_and_gives_it_back(tmp_path: Path) -> None:
         (("override", "set", "KO", "max", "30"), "30.0 is not a fraction of equity between 0 and 1"),
         (("override", "set", "KO", "no_trade", "0.1"), "override no_trade: takes no weight"),
         (("override", "set", "KO", "baseline"), "baseline is for the whole account"),
+        (("adopt", "KO"), "not-found: no lock 'KO'; a difference that stays for two minutes locks or halts"),
+        (("adopt", "cash"), "not-found: no halt 'cash'"),
         (("override", "lift", "KO", "max"), "not-found: no override 'KO max'; `ordinis override list`"),
         (("baseline", "--lift"), "not-found: no override 'baseline'"),
     ],

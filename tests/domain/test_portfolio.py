@@ -45,3 +45,11 @@ def test_a_withdrawal_leaves_loss_and_drawdown_as_they_were() -> None:
 
 def test_before_the_first_close_there_is_nothing_to_carry() -> None:
     assert carried(None, [moved("10000")]) == (Decimal(0), Decimal(0))
+
+
+@pytest.mark.parametrize(
+    ("restarted", "peak"), [(CLOSED, "9000"), (LATER, "9000"), (CLOSED - timedelta(hours=1), "10000")]
+)
+def test_the_peak_counts_from_where_a_person_resumed_after_a_drawdown(restarted: datetime, peak: str) -> None:
+    assert carried(LAST, [], restarted) == (Decimal(9000), Decimal(peak))
+    assert carried(LAST, [moved("900")], restarted) == (Decimal(9900), Decimal(peak) * Decimal("1.1"))

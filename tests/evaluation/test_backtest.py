@@ -106,12 +106,13 @@ def test_a_drawdown_that_comes_overnight_sells_halts_and_is_resumed_by_the_opera
     first = said.index((DRAWDOWN, TradingState.REDUCING))
     assert rows[first].at.date() == date(2020, 3, 2)
     assert said[first + 1] == (DRAWDOWN, TradingState.HALTED)
-    # Resumed at each session, judged anew, halted again: the loss from the peak has not gone away.
-    halts = said[first + 1 :]
-    assert set(halts[::2]) == {(DRAWDOWN, TradingState.HALTED)}
-    assert set(halts[1::2]) == {(OPERATOR, TradingState.ACTIVE)}
-    assert len(halts) > 5
-    assert valuations[date(2020, 3, 3)].gross == 0
+    # Once resumed, the drawdown counts from where the book stands: the old peak would halt it again every day.
+    assert said[first + 2] == (OPERATOR, TradingState.ACTIVE)
+    assert not any(by == DRAWDOWN for by, _ in said[first + 3 :])
+    sold = valuations[date(2020, 3, 3)]
+    assert (sold.gross, sold.peak_equity) == (0, valuations[date(2020, 2, 28)].peak_equity)
+    assert {row.peak_equity for day, row in valuations.items() if day > date(2020, 3, 3)} == {sold.equity}
+    assert valuations[date(2020, 3, 4)].gross > 0
 
 
 def test_the_baseline_answers_when_the_allocator_does_not_and_the_decision_says_so() -> None:

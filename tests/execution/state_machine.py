@@ -499,7 +499,7 @@ class OrderEngineStory(RuleBasedStateMachine):
         """A person asks for more: the books are compared first, and the reference knows of the wish."""
 
         def look() -> str:
-            reconcile(self._running(), locked_too=bool(symbol))
+            reconcile(self._running(), lifting=symbol)
             return "agreed"
 
         plans, self.plans, dies, self.dies_after = self.plans, [], self.dies_after, None

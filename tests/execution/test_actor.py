@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,14 +13,16 @@ import numpy as np
 import pytest
 
 from ordinis.allocation.naive import EqualWeight
+from ordinis.brokers.simulated import SimulatedBroker
 from ordinis.clock import ReplayClock
 from ordinis.costs.models import ProportionalCost
 from ordinis.data.live_window import LiveWindow
 from ordinis.domain.decisions import Allocation, DecisionStatus, Source
 from ordinis.domain.limits import TradingState
 from ordinis.domain.market import Bar, SessionClosed
-from ordinis.domain.portfolio import PortfolioSnapshot
-from ordinis.errors import LedgerDamaged, StaleView
+from ordinis.domain.orders import Known, QueryOutcome, Unknown
+from ordinis.domain.portfolio import Movement, PortfolioSnapshot
+from ordinis.errors import BrokerUnavailable, LedgerDamaged, StaleView
 from ordinis.execution.actor import Actor, assemble
 from ordinis.governance.rulebook import load_rulebook
 from ordinis.persistence.unit_of_work import SqlLedger
@@ -108,7 +111,11 @@ def test_a_missing_bar_is_noticed_and_the_holding_keeps_its_last_close(caplog: p
     assert "missing" in caplog.text
     assert "XOM" in caplog.text
     before = Decimal(str(history().closes[SESSIONS.index(TODAY) - 1, 2]))
-    assert actor.last_close("XOM") == before
+    closes = {bar.symbol: bar.close for bar in closed(TODAY).bars} | {"XOM": before}
+    with actor.engine.ledger.begin(write=False) as unit:
+        [row] = unit.book.valuations()
+        held = unit.book.holdings()
+    assert row.gross == sum(units * closes[symbol] for symbol, units in held.items())
 
 
 def test_a_holding_without_a_quote_is_valued_at_its_last_close_and_not_traded() -> None:
@@ -199,6 +206,99 @@ def test_a_holding_may_be_added_to_up_to_its_limits() -> None:
     assert decision is not None
     assert [(order.symbol, order.side.value) for order in decision.orders] == [("AAPL", "buy")]
     assert actor.snapshot().weights["AAPL"] == pytest.approx(0.15, abs=1e-3)
+
+
+class Moody:
+    """The venue, with answers that fail, orders that take their time and units of something without a price."""
+
+    def __init__(self, venue: SimulatedBroker) -> None:
+        self._venue = venue
+        self.silent = 0
+        self.gift: dict[str, Decimal] = {}
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._venue, name)
+
+    def positions(self) -> QueryOutcome[Mapping[str, Decimal]]:
+        self.silent -= 1
+        return Unknown("silent") if self.silent >= 0 else Known({**self._venue.positions().value, **self.gift})
+
+    def movements(self, since: datetime) -> Known[Sequence[Movement]]:
+        at = CALENDAR.opens(TODAY)
+        rows = [Movement("sim", f"gift {s}", "spin-off", Decimal(0), at, s, units) for s, units in self.gift.items()]
+        return Known([*self._venue.movements(since).value, *rows])
+
+
+def moody(actor: Actor) -> Moody:
+    broker = actor.engine.broker
+    assert isinstance(broker, SimulatedBroker)
+    door = Moody(broker)
+    actor.engine = replace(actor.engine, broker=door)  # type: ignore[arg-type]
+    return door
+
+
+def test_a_start_waits_for_a_broker_that_is_silent_for_a_while_and_not_for_ever() -> None:
+    actor = an_actor()
+    door, begun = moody(actor), actor.engine.clock.now()
+    door.silent = 4
+    actor.start()
+    assert actor.engine.clock.now() - begun == timedelta(seconds=20)
+    door.silent = 30
+    with pytest.raises(BrokerUnavailable, match="silent"):
+        actor.start()
+
+
+def test_units_that_never_had_a_price_are_worth_nothing_and_do_not_stop_the_rest() -> None:
+    actor = an_actor()
+    moody(actor).gift = {"SPUN": Decimal(5)}
+    decision = actor.trade(TODAY)
+    assert decision is not None
+    assert {order.symbol for order in decision.orders} == set(SYMBOLS)
+    assert "SPUN" not in actor.snapshot().holdings
+    actor.close(closed(TODAY))
+    with actor.engine.ledger.begin(write=False) as unit:
+        [row] = unit.book.valuations()
+        held = unit.book.holdings()
+    assert held["SPUN"] == 5
+    prices = {bar.symbol: bar.close for bar in closed(TODAY).bars} | {"SPUN": Decimal(0)}
+    assert row.gross == sum(units * prices[symbol] for symbol, units in held.items())
+
+
+def test_what_the_broker_tells_between_the_last_order_and_the_close_is_in_the_valuation() -> None:
+    actor = an_actor()
+    actor.trade(TODAY)
+    venue = actor.engine.broker
+    assert isinstance(venue, SimulatedBroker)
+    with venue._book.transaction():
+        venue._book.move(Movement("sim", "late deposit", "deposit", Decimal(1000), actor.engine.clock.now()))
+    actor.close(closed(TODAY))
+    with actor.engine.ledger.begin(write=False) as unit:
+        [row] = unit.book.valuations()
+        assert row.cash == unit.book.cash() == venue.account().value.cash
+
+
+def test_a_close_is_valued_though_the_broker_is_silent() -> None:
+    actor = an_actor()
+    actor.trade(TODAY)
+    moody(actor).silent = 99
+    actor.close(closed(TODAY))
+    with actor.engine.ledger.begin(write=False) as unit:
+        assert len(unit.book.valuations()) == 1
+
+
+class NoBetter(Wild):
+    """A baseline that is as wrong."""
+
+    name = "no better"
+
+
+def test_where_the_baseline_is_wrong_too_the_book_is_held() -> None:
+    actor = an_actor(allocator=Wild({"KO": float("nan")}))
+    actor.baseline = NoBetter({"KO": -0.5})
+    decision = actor.trade(TODAY)
+    assert decision is not None
+    assert (decision.orders, decision.source) == ((), Source.BASELINE)
+    assert decision.reason.startswith("baseline: allocation-refused, held: allocation-refused")
 
 
 @pytest.mark.parametrize("state", [TradingState.HALTED, TradingState.KILLED])

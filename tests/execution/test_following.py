@@ -180,7 +180,7 @@ def test_a_lock_is_lifted_when_its_difference_is_gone(world: Slow) -> None:
 
     def lift() -> list[tuple[bool, str]]:
         def look() -> str:
-            return str(reconcile(world.engine(), locked_too=True))
+            return str(reconcile(world.engine(), lifting="KO"))
 
         steps = unlock("KO", world.ledger, look, reason="counted", by="anna", at=world.clock.now())
         return [(step.done, step.detail) for step in steps]

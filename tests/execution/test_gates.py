@@ -445,14 +445,19 @@ def valid(world: World, decision: Decision, later: timedelta = ZERO) -> str:
         return world.engine().gates.still_valid(unit, decision, "AAPL", Side.BUY, world.clock.now() + later)
 
 
-def test_a_wish_of_the_instant_of_the_decision_was_known_to_it_and_a_later_one_was_not(world: World) -> None:
-    decision = world.decide(("AAPL", Side.BUY, "10"))
+@pytest.mark.parametrize("later", [ZERO, INSTANT, -HOUR], ids=["same instant", "later", "by a clock that is behind"])
+def test_a_decision_knows_the_wishes_in_its_inputs_and_no_others_whatever_the_clocks_say(
+    world: World, later: timedelta
+) -> None:
     wish(world, OverrideKind.MAX, 0.5)
+    decision = world.decide(("AAPL", Side.BUY, "10"))
     assert valid(world, decision) == ""
-    wish(world, OverrideKind.MAX, 0.5, later=INSTANT)
-    until = (world.clock.now() + INSTANT + HOUR).isoformat()
-    told = f"G8: override max of anna until {until}: a hunch; decision {decision.id[:12]} is older"
-    assert valid(world, decision, INSTANT) == told
+    at = world.clock.now() + later
+    with world.ledger.begin() as unit:
+        unit.control.override(Override("AAPL", OverrideKind.MAX, 0.4, "bert", "a doubt", at, at + 2 * HOUR))
+        unit.commit()
+    told = f"G8: override max of bert until {(at + 2 * HOUR).isoformat()}: a doubt"
+    assert valid(world, decision, INSTANT) == f"{told}; decision {decision.id[:12]} was made without it"
 
 
 def test_what_was_filled_and_then_taken_back_is_not_bought_again(world: World) -> None:

@@ -29,7 +29,7 @@ from ordinis.domain.orders import (
     SubmitOutcome,
     Unknown,
 )
-from ordinis.errors import BrokerUnavailable, NotReconciled
+from ordinis.errors import BrokerUnavailable, ConfigurationError, NotReconciled
 from ordinis.execution.gates import Gates
 from ordinis.execution.intents import OrderEngine
 from ordinis.execution.killpoints import KillPoint
@@ -87,7 +87,8 @@ class World:
         lasts: timedelta = timedelta(minutes=15),
     ) -> Decision:
         as_of = as_of or self.clock.now()
-        inputs = canonical({"as_of": as_of})
+        with self.ledger.begin(write=False) as unit:
+            inputs = canonical({"as_of": as_of, "overrides": unit.control.overrides(as_of)})
         decision = Decision(
             id=decision_id("sim", as_of, Source.MODEL, digest(inputs), "limits", "m"),
             account="sim",
@@ -380,7 +381,7 @@ def test_a_position_that_nobody_can_explain_stops_trading(world: World) -> None:
 
 def test_another_account_is_not_touched(world: World, tmp_path: Path) -> None:
     other = SqlLedger(f"sqlite:///{tmp_path / 'other.db'}", "other")
-    with pytest.raises(NotReconciled, match="account is sim, the ledger's is other"):
+    with pytest.raises(ConfigurationError, match="account: the broker's is sim, the ledger's is other"):
         reconcile(replace(world.engine(), ledger=other))
 
 

@@ -44,8 +44,7 @@ def test_a_symbol_without_a_quote_is_worth_its_close_and_one_without_a_close_its
     assert (prices.of("KO"), prices.of("XOM")) == (Decimal(50), Decimal(40))
     assert prices.sigma("KO") == 0.01
     assert math.isnan(prices.sigma("XOM"))
-    with pytest.raises(KeyError):
-        prices.of("GONE")
+    assert prices.of("GONE") == 0
 
 
 @pytest.mark.parametrize(

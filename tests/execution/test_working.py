@@ -7,15 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 
-from ordinis.brokers.simulated import SimulatedBroker
+from ordinis.brokers.book import VenueBook
+from ordinis.brokers.simulated import Part, SimulatedBroker
+from ordinis.brokers.tape import PriceTape
 from ordinis.clock import ReplayClock
+from ordinis.costs.models import ProportionalCost
 from ordinis.domain.decisions import Source
 from ordinis.domain.limits import TradingState
 from ordinis.domain.market import Quote
-from ordinis.domain.orders import Known, OrderState, QueryOutcome, Side, Unknown
+from ordinis.domain.orders import Ambiguous, Known, OrderState, QueryOutcome, Side, SubmitOutcome, Unknown
 from ordinis.domain.overrides import Override, OverrideKind
 from ordinis.domain.portfolio import Valuation
 from ordinis.errors import BrokerUnavailable
@@ -24,7 +28,7 @@ from ordinis.execution.control import lift, slow_down
 from ordinis.execution.killpoints import KillPoint
 from ordinis.governance.breakers import DAILY_LOSS, DRAWDOWN, RECONCILIATION
 from ordinis.ports import BrokerAccount, ControlRow
-from tests.brokers.market import CALENDAR, SESSIONS, SYMBOLS, TODAY, history
+from tests.brokers.market import CALENDAR, SESSIONS, SYMBOLS, TODAY, history, instruments
 from tests.execution.test_actor import NEXT, Fixed, an_actor, closed
 from tests.execution.test_order_engine import Crash
 
@@ -381,3 +385,39 @@ def test_a_broker_that_does_not_say_what_it_can_do_ends_no_plan() -> None:
     venue.capabilities = unknown  # type: ignore[method-assign, assignment]
     assert not actor.engine._dedupes()
     assert actor.trade(TODAY) is not None
+
+
+class Unheard(Failing):
+    """Cancels of which nobody says what became."""
+
+    def cancel(self, client_order_id: str) -> SubmitOutcome:
+        return Ambiguous("no answer") if self._fails("cancel") else self._venue.cancel(client_order_id)
+
+
+def test_what_is_open_when_trading_halts_in_the_middle_is_followed_to_its_end() -> None:
+    actor = an_actor()
+    clock = actor.engine.clock
+    assert isinstance(clock, ReplayClock)
+    late = [Part(Fraction(1), timedelta(hours=1))]
+    venue = SimulatedBroker(
+        VenueBook(":memory:", "sim"), PriceTape(history()), instruments(), ProportionalCost(10.0), clock, CALENDAR,
+        lambda request: late,
+    )  # fmt: skip
+    venue.open_account(Decimal(10_000), CALENDAR.opens(SESSIONS[0]))
+    door = Unheard(venue, cancel=3)
+    actor.engine = replace(actor.engine, broker=door)  # type: ignore[arg-type]
+
+    def then_fail(point: KillPoint) -> None:
+        if point is KillPoint.DECIDED:
+            door._failures["account"] = 9
+
+    actor.engine = replace(actor.engine, kill_point=then_fail)
+    assert actor.trade(TODAY) is not None
+    row = state(actor)
+    assert row is not None
+    assert (row.state, row.by) == (TradingState.HALTED, RECONCILIATION)
+    with actor.engine.ledger.begin(write=False) as unit:
+        assert unit.orders.live() == []
+        ended = {intent.state for intent in unit.orders.all() if intent.sent_at is not None}
+    assert ended == {OrderState.CANCELED}
+    assert venue.open_orders().value == []
