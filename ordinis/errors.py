@@ -128,6 +128,16 @@ class OverrideRefused(OrdinisError):
         super().__init__(f"override {kind}: {problem}")
 
 
+class ConfirmationMissing(OrdinisError):
+    """A person was asked to type a name and typed something else; nothing was done."""
+
+    exit_code = 2
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"nothing was done: {name} was to be typed")
+
+
 class IllegalTransition(OrdinisError):
     """An order was asked to move between two states that the state machine does not join."""
 

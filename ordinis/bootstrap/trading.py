@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ordinis.bootstrap.deciding import allocator, costs, rulebook
 from ordinis.bootstrap.market import history, instruments, universe, venue_history
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from ordinis.brokers.simulated import SimulatedBroker
     from ordinis.clock import ReplayClock
+    from ordinis.domain.limits import Approval
     from ordinis.domain.portfolio import Movement
     from ordinis.execution.actor import Actor
     from ordinis.execution.killpoints import KillHook
@@ -139,6 +141,32 @@ def adopt_now(settings: Settings, symbol: str, *, reason: str, by: str) -> Movem
     ledger_for_control(settings)
     engine = actor(settings, _market_clock(settings), remote=False).engine
     return adopt(engine, symbol, reason=reason, by=by)
+
+
+def loosened_limits(settings: Settings) -> dict[str, tuple[Any, Any]]:
+    """Limits that are looser than those approved now: both values, by name; none while there is no ledger."""
+    from ordinis.governance.approvals import loosened
+
+    try:
+        book = ledger_for_control(settings)
+    except NotFound:
+        return {}
+    with book.begin(write=False) as unit:
+        known = unit.control.approval(market_now(settings))
+    return {} if known is None else loosened(json.loads(known.limits), rulebook(settings).values)
+
+
+def approve_limits(settings: Settings, *, reason: str, by: str, days: int) -> Approval:
+    """Approve the rulebook's limits as they are, for `days` calendar days."""
+    from ordinis.domain.canonical import canonical
+    from ordinis.domain.limits import Approval
+
+    rules, now = rulebook(settings), market_now(settings)
+    row = Approval(rules.sha, canonical(rules.values), by, reason, now, now + timedelta(days=days))
+    with ledger_for_control(settings).begin() as unit:
+        unit.control.approve(row)
+        unit.commit()
+    return row
 
 
 def market_now(settings: Settings) -> datetime:

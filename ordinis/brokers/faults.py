@@ -164,12 +164,13 @@ class FaultyBroker:
             return Ambiguous("no connection")
         late = self._strikes("request late", name)
         if late is not None:
-            self._under_way.append((now + late * LONGEST_DELAY, lambda: self._arrive(request)))
+            due = now + late * LONGEST_DELAY
+            self._under_way.append((due, lambda: self._arrive(request, due)))
             return Ambiguous("no answer in time")
         refused = self._strikes("refused", name)
         if refused is not None and self._venue.order(name).value is None:
             return Refused(REASONS[int(refused * len(REASONS))])
-        outcome = self._arrive(request)
+        outcome = self._arrive(request, now)
         if self._strikes("reply lost", name) is not None:
             return Ambiguous("the connection broke after the request was sent")
         return outcome
@@ -229,14 +230,15 @@ class FaultyBroker:
     def _strikes(self, kind: str, subject: str) -> float | None:
         return self._faults.strikes(kind, subject, self._clock.now())
 
-    def _arrive(self, request: OrderRequest) -> SubmitOutcome:
+    def _arrive(self, request: OrderRequest, at: datetime) -> SubmitOutcome:
+        """The request is there since `at`, though nobody may have asked since: the lag counts from then."""
         known = self._venue.order(request.client_order_id).value
         self.received.append(request.client_order_id)
         outcome = self._venue.submit(request)
         if known is None and isinstance(outcome, Accepted):
             lag = self._strikes("not found at first", request.client_order_id)
             if lag is not None:
-                self._unseen_until[request.client_order_id] = self._clock.now() + lag * LONGEST_LAG
+                self._unseen_until[request.client_order_id] = at + lag * LONGEST_LAG
         return outcome
 
     def _deliver(self) -> None:

@@ -200,6 +200,84 @@ def baseline(
     )
 
 
+@app.command()
+def flatten(
+    reason: Why,
+    days: Days = 30,
+    lift: Annotated[bool, typer.Option("--lift", help="Let the book be built again.")] = False,
+) -> None:
+    """Sell everything from the next decision on, and buy nothing, under the same gates and limits.
+
+    To stop at once instead, and keep what is held, use `ordinis kill`.
+    """
+    from ordinis.settings import load
+
+    settings = load()
+    if lift:
+        row = _lifted(settings, "", OverrideKind.FLAT, reason)
+        console.print(f"The book may be built again; {row.by} had asked for everything to be sold.")
+        return
+    _confirmed(settings, "Everything held will be sold.")
+    row = _written(settings, "", OverrideKind.FLAT, None, reason, days)
+    console.print(
+        f"Everything is sold from the next decision on, and nothing bought until {row.expires_at:%Y-%m-%d %H:%M} UTC. "
+        "`ordinis flatten --lift --reason ...` ends it."
+    )
+
+
+limits = typer.Typer(help="Print every limit in force, or approve looser ones.", invoke_without_command=True)
+app.add_typer(limits, name="limits")
+
+
+@limits.callback()
+def limits_list(context: typer.Context, as_json: AsJson = False) -> None:
+    """Print every limit in force, its value, where it comes from, and what is looser than approved."""
+    if context.invoked_subcommand is not None:
+        return
+    from ordinis import bootstrap
+    from ordinis.settings import load
+
+    settings = load()
+    rulebook = bootstrap.rulebook(settings)
+    looser = bootstrap.loosened_limits(settings)
+    rows = [(row.name, row.value, row.source, row.name not in looser) for row in rulebook.in_force]
+    show(f"Limits of profile {rulebook.profile}", ("limit", "value", "source", "approved"), rows, as_json)
+    if looser and not as_json:
+        console.print(
+            f"{len(looser)} limits are looser than approved, so nothing is bought: `ordinis limits approve`",
+            soft_wrap=True,
+        )
+
+
+@limits.command("approve")
+def limits_approve(reason: Why, days: Days = 30) -> None:
+    """Approve limits that are looser than before, for a while; afterwards the book may shrink only.
+
+    Trading that was stopped because of them goes on after `ordinis resume`.
+    """
+    from ordinis import bootstrap
+    from ordinis.errors import NotFound
+    from ordinis.settings import load
+
+    settings = load()
+    looser = bootstrap.loosened_limits(settings)
+    if not looser:
+        raise NotFound("looser limit", settings.profile, "what is in force is approved, or no looser than it")
+    rows = [(name, *("off" if v is None else v for v in values)) for name, values in looser.items()]
+    show("Looser than approved", ("limit", "approved", "asked for"), rows)
+    _confirmed(settings, f"More may be lost under these limits. They end after {days} days.")
+    row = bootstrap.approve_limits(settings, reason=reason, by=operator(), days=days)
+    console.print(f"Approved until {row.expires_at:%Y-%m-%d %H:%M} UTC.")
+
+
+def _confirmed(settings: Settings, what: str) -> None:
+    """Ask for the account's name, typed; anything else ends the command."""
+    from ordinis.errors import ConfirmationMissing
+
+    if typer.prompt(f"{what} Type the account's name to go on") != settings.account:
+        raise ConfirmationMissing(settings.account)
+
+
 def operator() -> str:
     """Who acts; the number of a user without a name."""
     try:

@@ -96,17 +96,6 @@ def venue() -> None:
 
 
 @app.command()
-def limits(as_json: AsJson = False) -> None:
-    """Print every limit in force, its value and where it comes from."""
-    from ordinis import bootstrap
-    from ordinis.settings import load
-
-    rulebook = bootstrap.rulebook(load())
-    rows = [(row.name, row.value, row.source) for row in rulebook.in_force]
-    show(f"Limits of profile {rulebook.profile}", ("limit", "value", "source"), rows, as_json)
-
-
-@app.command()
 def explain(
     order: Annotated[str, typer.Argument(help="The beginning of an order's id, or a symbol: its newest order.")],
     as_json: AsJson = False,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
@@ -108,6 +109,21 @@ class OrderLimits:
     """How far the broker's clock may be from ours for an order that adds risk."""
     free_disk_mb: int = 500
     """Room that must be left where the ledger lies for an order that adds risk."""
+
+
+@dataclass(frozen=True)
+class Approval:
+    """Limits under which an account may trade, and who said so."""
+
+    sha: str
+    """Hash of the whole rulebook."""
+    limits: str
+    """Canonical text of each limit's value, by name."""
+    by: str
+    reason: str
+    at: datetime
+    expires_at: datetime | None
+    """None where nothing had to be approved."""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ class OverrideKind(StrEnum):
     """Send no order that raises the position."""
     BASELINE = "baseline"
     """The whole account: the baseline answers instead of the model."""
+    FLAT = "flat"
+    """The whole account: everything is sold and nothing bought."""
 
     @property
     def has_value(self) -> bool:
@@ -51,8 +53,9 @@ class Override:
     expires_at: datetime
 
     def __post_init__(self) -> None:
-        if (self.kind is OverrideKind.BASELINE) != (not self.symbol):
-            raise OverrideRefused(self.kind, "baseline is for the whole account, every other kind for one symbol")
+        whole = self.kind in (OverrideKind.BASELINE, OverrideKind.FLAT)
+        if whole != (not self.symbol):
+            raise OverrideRefused(self.kind, f"{self.kind} is for {'the whole account' if whole else 'one symbol'}")
         if self.kind.has_value != (self.value is not None):
             raise OverrideRefused(self.kind, "needs a weight" if self.kind.has_value else "takes no weight")
         if self.value is not None and not (math.isfinite(self.value) and 0.0 <= self.value <= 1.0):
@@ -116,6 +119,11 @@ def overridden(
         if after != before:
             changed.append(f"{row.symbol} {row.kind} {before:.4f} to {after:.4f} ({row.by}: {row.reason})")
             result[row.symbol] = after
+    flat = next((row for row in overrides if row.kind is OverrideKind.FLAT), None)
+    if flat is not None:
+        sold = sorted(symbol for symbol, weight in result.items() if weight)
+        changed.append(f"everything to nothing ({flat.by}: {flat.reason}), {len(sold)} symbols proposed")
+        result = dict.fromkeys(result, 0.0)
     if result.keys() - weights.keys():
         result = {symbol: result[symbol] for symbol in sorted(result)}
     return result, Verdict("overrides", float(len(overrides)), float(len(changed)), not changed, "; ".join(changed))

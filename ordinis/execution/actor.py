@@ -40,6 +40,7 @@ from ordinis.execution.prices import Prices, believed
 from ordinis.execution.rebalance import Planner
 from ordinis.execution.reconcile import known, reconcile
 from ordinis.features.view import VIEW_SESSIONS, market_view
+from ordinis.governance.approvals import judge_limits
 from ordinis.governance.breakers import RECONCILIATION, a_new_day, judge_book, lower, restarted
 from ordinis.governance.rulebook import Rulebook
 from ordinis.ports import Allocator, Broker, Clock, ControlRow, CostModel, Ledger, MarketView, PriceHistory, UnitOfWork
@@ -247,7 +248,7 @@ class Actor:
         A broker that does not answer several times in a row halts trading. A difference is given time: an execution
         may be reported late, and one that stays is locked or halts.
         """
-        clock, failed = self.engine.clock, 0
+        clock, failed, rules = self.engine.clock, 0, self.desk.rulebook
         closes = self.desk.calendar.closes(session)
         while True:
             try:
@@ -261,7 +262,9 @@ class Actor:
             else:
                 break
         with self.engine.ledger.begin() as unit:
-            if a_new_day(unit, self.desk.calendar.opens(session), clock.now()):
+            changed = a_new_day(unit, self.desk.calendar.opens(session), clock.now())
+            changed = judge_limits(unit, rules.values, rules.sha, clock.now()) or changed
+            if changed:
                 unit.commit()
         self.engine.kill_point(KillPoint.JUDGED)
         return True

@@ -176,6 +176,8 @@ class Desk:
     ) -> tuple[PlannedOrder, ...]:
         held = portfolio.weights
         wished = {row.symbol for row in control.overrides if row.unmet(held.get(row.symbol, 0.0))}
+        if any(row.kind is OverrideKind.FLAT for row in control.overrides):
+            wished |= held.keys()
         frozen = {row.symbol for row in control.overrides if row.kind is OverrideKind.NO_TRADE}
         asked = over | wished
         if review.refused or (answer.rung is Rung.HOLD and not asked):

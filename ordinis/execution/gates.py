@@ -251,8 +251,8 @@ def _overruled(unit: UnitOfWork, decision: Decision, symbol: str, side: Side, no
     """Why people's overrides do not allow such an order; empty when they do."""
     for row in (row for row in unit.control.overrides(now) if row.symbol in (symbol, "")):
         told = f"G8: override {row.kind} of {row.by} until {row.expires_at.isoformat()}: {row.reason}"
-        forbidden = row.kind is OverrideKind.NO_TRADE or (row.kind is OverrideKind.REDUCE_ONLY and side is Side.BUY)
-        if forbidden:
+        shrinks_only = row.kind in (OverrideKind.REDUCE_ONLY, OverrideKind.FLAT)
+        if row.kind is OverrideKind.NO_TRADE or (shrinks_only and side is Side.BUY):
             return told
         if row.kind in OVERRULED_BY[side] and not _knew(unit, decision, row):
             return f"{told}; decision {decision.id[:12]} was made without it"

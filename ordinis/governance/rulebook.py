@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,6 +20,7 @@ from ordinis.domain.decisions import Review, Verdict
 from ordinis.domain.limits import Breakers, Limits, OrderLimits, TradingRules
 from ordinis.domain.portfolio import PortfolioSnapshot
 from ordinis.errors import ConfigurationError
+from ordinis.governance.approvals import limits_of
 from ordinis.governance.rules import DailyLoss, DrawdownCurve, GrossCap, MarketHours, PositionCap, ReduceOnly, SectorCap
 from ordinis.ports import Rule, RuleContext
 
@@ -101,6 +102,8 @@ class Rulebook:
     breakers: Breakers
     rules: tuple[Rule, ...]
     in_force: tuple[LimitInForce, ...]
+    values: Mapping[str, Any]
+    """Each limit's value by name, and each symbol's sector: what may not be loosened without approval."""
     sha: str
     """Hash of every value in force, the sector map included: stored with each decision."""
 
@@ -157,6 +160,7 @@ def load_rulebook(profile: str, sectors: Mapping[str, str], path: Path | None = 
         breakers=_breakers(read.breakers),
         rules=_rules(read, limits),
         in_force=in_force,
+        values=limits_of(values, sectors),
         sha=sha256({"values": values, "sectors": dict(sectors)}),
     )
 

@@ -16,12 +16,12 @@ from typing import Any
 from sqlalchemy import Connection, Executable, bindparam, func, select, text
 
 from ordinis.domain.canonical import to_decimal
-from ordinis.domain.limits import TradingState
+from ordinis.domain.limits import Approval, TradingState
 from ordinis.domain.overrides import Override, OverrideKind
 from ordinis.persistence import chain
 from ordinis.persistence.reading import read
 from ordinis.persistence.statements import rows
-from ordinis.persistence.tables import control, override
+from ordinis.persistence.tables import approval, control, override
 from ordinis.ports import ControlRow
 
 OF_SCOPE = select(control).where(control.c.scope == bindparam("scope"))
@@ -46,6 +46,15 @@ OVERRIDES = (
         )
     )
     .order_by(override.c.symbol, override.c.kind)
+)
+APPROVED = (
+    select(approval)
+    .where(
+        approval.c.account == bindparam("account"),
+        approval.c.expires_at.is_(None) | (approval.c.expires_at > bindparam("at")),
+    )
+    .order_by(approval.c.seq.desc())
+    .limit(1)
 )
 
 
@@ -107,12 +116,24 @@ class SqlControl:
         newest = read(self._connection, OVERRIDES, _override, account=self._account)
         return [row for row in newest if row.at <= at < row.expires_at]
 
+    def approve(self, row: Approval) -> None:
+        self._lock(OWN)
+        chain.append(self._connection, approval, {"account": self._account, **vars(row)})
+
+    def approval(self, at: datetime) -> Approval | None:
+        found = read(self._connection, APPROVED, _approval, account=self._account, at=at)
+        return found[0] if found else None
+
     def _scope(self, symbol: str) -> str:
         return f"{self._account}/{symbol}"
 
     def _control(self, row: dict[str, Any]) -> ControlRow:
         symbol = row["scope"].removeprefix(self._account).removeprefix("/")
         return ControlRow(TradingState(row["state"]), row["reason"], row["by"], row["at"], symbol)
+
+
+def _approval(row: dict[str, Any]) -> Approval:
+    return Approval(row["sha"], row["limits"], row["by"], row["reason"], row["at"], row["expires_at"])
 
 
 def _override(row: dict[str, Any]) -> Override:

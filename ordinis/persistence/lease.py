@@ -38,6 +38,7 @@ from sqlalchemy import (
     update,
 )
 
+from ordinis import __version__
 from ordinis.clock import SystemClock
 from ordinis.domain.canonical import instant_text
 from ordinis.errors import AnotherWriter, LeaseLost, StoreUnavailable
@@ -229,7 +230,7 @@ class SessionLock:
 
 def this_process(since: datetime) -> str:
     """Who this is, for the person who has to find and stop it."""
-    return f"process {os.getpid()} on {socket.gethostname()} since {instant_text(since)}"
+    return f"process {os.getpid()} on {socket.gethostname()} since {instant_text(since)}, version {__version__}"
 
 
 def lock_path(ledger: Path) -> Path:

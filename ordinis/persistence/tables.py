@@ -1,8 +1,8 @@
 """The ledger's tables.
 
-`decision`, `order_event`, `movement`, `control`, `override` and `valuation` are append-only and hash-chained: triggers
-refuse an update or a delete, and each row's hash covers the one before it. "At most one live intent per symbol" is a
-partial unique index, so the database enforces it and not the code.
+`decision`, `order_event`, `order_cancel`, `movement`, `control`, `override`, `approval` and `valuation` are append-only
+and hash-chained: triggers refuse an update or a delete, and each row's hash covers the one before it. "At most one live
+intent per symbol" is a partial unique index, so the database enforces it and not the code.
 
 Everything else follows from the chains and is compared with them at every start. A decision's `details_sha` covers its
 verdicts and parts. An event's `change` says what it changed in its order's row, so that `order_intent` can be made
@@ -201,6 +201,17 @@ override = _chained(
     Column("expires_at", Instant, nullable=False),
 )
 Index("override_by_wish", override.c.account, override.c.symbol, override.c.kind, override.c.seq)
+approval = _chained(
+    "approval",
+    Column("account", String, nullable=False),
+    Column("sha", String(64), nullable=False),
+    Column("limits", Text, nullable=False),
+    Column("by", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("expires_at", Instant),
+)
+Index("approval_by_account", approval.c.account, approval.c.seq)
 outbox = Table(
     "outbox",
     metadata,
@@ -237,5 +248,5 @@ valuation = _chained(
     UniqueConstraint("account", "session"),
 )
 
-CHAINED = (decision, order_event, order_cancel, movement, control, override, valuation)
+CHAINED = (decision, order_event, order_cancel, movement, control, override, approval, valuation)
 APPEND_ONLY = (*CHAINED, decision_input, decision_part, risk_check, fill)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ordinis.domain.decisions import Decision, Verdict
-from ordinis.domain.limits import TradingState
+from ordinis.domain.limits import Approval, TradingState
 from ordinis.domain.orders import (
     CancelRequest,
     Fill,
@@ -181,6 +181,11 @@ class Control(Protocol):
 
     def overrides(self, at: datetime) -> Sequence[Override]:
         """Those in force at `at`, by symbol and kind."""
+
+    def approve(self, row: Approval) -> None: ...
+
+    def approval(self, at: datetime) -> Approval | None:
+        """The newest that has not ended at `at`; None before the first."""
 
 
 class UnitOfWork(Protocol):

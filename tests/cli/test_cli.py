@@ -17,11 +17,13 @@ ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "ray", "prefect")
 
 
-def run(*arguments: str, home: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, home: Path, typed: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "ORDINIS_HOME": str(home), "ORDINIS_PROJECT": str(ROOT), "COLUMNS": "160"}
     environment |= {f"ORDINIS_{name.upper()}": value for name, value in settings.items()}
     command = [sys.executable, "-m", "ordinis", *arguments]
-    return subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(
+        command, env=environment, cwd=home, input=typed, capture_output=True, text=True, check=False, timeout=120
+    )
 
 
 def loaded(code: str, home: Path) -> set[str]:
@@ -77,7 +79,12 @@ import ordinis.allocation.remote, ordinis.brokers.venue_client, ordinis.operatio
 def test_limits_come_as_a_table_or_as_json(tmp_path: Path) -> None:
     assert "rulebook.yaml, profile standard" in run("limits", home=tmp_path).stdout
     rows = json.loads(run("limits", "--json", home=tmp_path).stdout)
-    assert {"limit": "limits.position_cap", "value": "0.2", "source": "rulebook.yaml, profile standard"} in rows
+    assert {
+        "limit": "limits.position_cap",
+        "value": "0.2",
+        "source": "rulebook.yaml, profile standard",
+        "approved": True,
+    } in rows
 
 
 @pytest.mark.parametrize(
@@ -172,6 +179,7 @@ def test_a_person_takes_the_wheel_and_gives_it_back(tmp_path: Path) -> None:
         (("override", "set", "KO", "max", "30"), "30.0 is not a fraction of equity between 0 and 1"),
         (("override", "set", "KO", "no_trade", "0.1"), "override no_trade: takes no weight"),
         (("override", "set", "KO", "baseline"), "baseline is for the whole account"),
+        (("limits", "approve"), "not-found: no looser limit 'standard'; what is in force is approved"),
         (("adopt", "KO"), "not-found: no lock 'KO'; a difference that stays for two minutes locks or halts"),
         (("adopt", "cash"), "not-found: no halt 'cash'"),
         (("override", "lift", "KO", "max"), "not-found: no override 'KO max'; `ordinis override list`"),
@@ -185,6 +193,42 @@ def test_a_wish_that_makes_no_sense_is_refused_in_one_line(
     assert problem in done.stderr
     assert done.returncode in (2, 8)
     assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_a_raised_limit_stops_buys_until_a_person_approves_it_by_typing(tmp_path: Path) -> None:
+    def told(*arguments: str, typed: str = "", code: int = 0) -> str:
+        done = run(*arguments, home=tmp_path, typed=typed, replay_seconds="0", **slipped)
+        assert done.returncode == code, done.stderr
+        return " ".join((done.stdout + done.stderr).split())
+
+    slipped: dict[str, str] = {}
+    run("data", "ingest", "--first", "2016-01-04", "--last", "2019-01-10", home=tmp_path)
+    told("trade", "--local", "--sessions", "1")
+    rules = (ROOT / "ordinis" / "governance" / "rulebook.yaml").read_text()
+    (tmp_path / "rules.yaml").write_text(rules.replace("position_cap: 0.20 ", "position_cap: 0.90 "))
+    slipped["rulebook"] = str(tmp_path / "rules.yaml")
+    assert "1 limits are looser than approved, so nothing is bought" in told("limits")
+    told("trade", "--local", "--sessions", "1")
+    assert "Trading is REDUCING since the limits breaker said: limits are looser" in told("status", code=1)
+    assert "nothing was done: sim was to be typed" in told("limits", "approve", "--reason", "x", typed="yes\n", code=2)
+    assert "Approved until" in told("limits", "approve", "--reason", "a bold month", typed="sim\n")
+    assert "looser" not in told("limits")
+    assert "ACTIVE" in told("resume", "--reason", "approved")
+    told("trade", "--local", "--sessions", "1")
+    assert "Trading is ACTIVE" in told("status", code=1)
+
+
+def test_flatten_sells_everything_once_the_account_is_typed(tmp_path: Path) -> None:
+    run("data", "ingest", "--first", "2016-01-04", "--last", "2019-01-10", home=tmp_path)
+    run("trade", "--local", "--sessions", "1", home=tmp_path, replay_seconds="0")
+    refused = run("flatten", "--reason", "out", home=tmp_path, typed="no\n")
+    assert (refused.returncode, "sim was to be typed" in refused.stderr) == (2, True)
+    done = run("flatten", "--reason", "out", home=tmp_path, typed="sim\n")
+    assert "Everything is sold from the next decision on" in done.stdout
+    run("trade", "--local", "--sessions", "1", home=tmp_path, replay_seconds="0")
+    with SqlLedger(f"sqlite:///{tmp_path / 'ledger.db'}", "sim").begin(write=False) as unit:
+        assert unit.book.holdings() == {}
+    assert "may be built again" in run("flatten", "--lift", "--reason", "in", home=tmp_path).stdout
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,6 @@ def wish(kind: OverrideKind, value: float | None = None, symbol: str = "KO") -> 
     return Override(symbol, kind, value, "anna", "a hunch", NOW, NOW + timedelta(days=1))
 
 
-WHOSE = "baseline is for the whole account, every other kind for one symbol"
-
-
 @pytest.mark.parametrize(
     ("kind", "value", "symbol", "problem"),
     [
@@ -30,8 +27,9 @@ WHOSE = "baseline is for the whole account, every other kind for one symbol"
         (K.MAX, 1.01, "KO", "1.01 is not a fraction of equity between 0 and 1"),
         (K.MIN, -0.1, "KO", "-0.1 is not a fraction of equity between 0 and 1"),
         (K.PIN, float("nan"), "KO", "nan is not a fraction of equity between 0 and 1"),
-        (K.BASELINE, None, "KO", WHOSE),
-        (K.NO_TRADE, None, "", WHOSE),
+        (K.BASELINE, None, "KO", "baseline is for the whole account"),
+        (K.FLAT, None, "KO", "flat is for the whole account"),
+        (K.NO_TRADE, None, "", "no_trade is for one symbol"),
     ],
 )
 def test_what_makes_no_sense_is_refused(kind: OverrideKind, value: float | None, symbol: str, problem: str) -> None:
@@ -113,3 +111,11 @@ def test_a_weight_near_the_one_asked_for_is_left_alone(
 
 def test_only_pin_and_max_set_a_ceiling() -> None:
     assert [wish(kind, 0.1).ceiling for kind in (K.PIN, K.MAX, K.MIN)] == [0.1, 0.1, None]
+
+
+def test_flat_leaves_nothing_whatever_else_is_wished_for() -> None:
+    rows = [wish(K.PIN, 0.1), wish(K.FLAT, symbol="")]
+    weights, verdict = overridden({"AAPL": 0.1, "KO": 0.0, "XOM": 0.2}, {"XOM": 0.2}, rows)
+    assert weights == {"AAPL": 0.0, "KO": 0.0, "XOM": 0.0}
+    assert not verdict.passed
+    assert verdict.detail.endswith("everything to nothing (anna: a hunch), 3 symbols proposed")

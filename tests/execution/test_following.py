@@ -151,6 +151,17 @@ def test_where_a_second_copy_is_harmless_the_order_is_sent_again_at_once(world: 
     assert world.newest("AAPL") == (OrderState.FILLED, 1, 40)
 
 
+def test_a_late_request_is_at_the_venue_when_it_was_due_though_nobody_asked_since(world: Slow) -> None:
+    now = world.clock.now()
+    faults = Faults(3, {"request late": 1.0, "not found at first": 1.0}, until=now + timedelta(hours=1))
+    broker = FaultyBroker(world.venue, world.clock, faults, dedupes=False)
+    broker.submit(OrderRequest("or1-late", "AAPL", Side.BUY, Decimal(10)))
+    assert broker.order("or1-late").value is None  # type: ignore[union-attr]
+    # The longest delay and the longest lag together end before the quarantine does.
+    world.clock.advance(now + timedelta(seconds=90))
+    assert broker.order("or1-late").value is not None  # type: ignore[union-attr]
+
+
 def ghost(world: Slow) -> None:
     """An execution in the ledger that the broker knows nothing of; it cost nothing, so cash agrees."""
     now = world.clock.now()

@@ -350,6 +350,7 @@ def test_overrides_are_asked_when_an_order_is_sent(
         (OverrideKind.PIN, 0.3, "AAPL", False, False),
         (OverrideKind.MIN, 0.3, "AAPL", False, False),
         (OverrideKind.BASELINE, None, "", False, False),
+        (OverrideKind.FLAT, None, "", False, True),
         (OverrideKind.NO_TRADE, None, "KO", True, True),
     ],
 )

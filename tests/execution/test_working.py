@@ -235,6 +235,31 @@ def test_a_pin_upwards_is_bought_and_a_frozen_symbol_is_not_touched() -> None:
     assert actor.snapshot().weights["KO"] == pytest.approx(0.18, abs=1e-3)
 
 
+def test_flat_sells_the_whole_book_and_keeps_it_sold_until_it_is_lifted() -> None:
+    actor = an_actor(allocator=Fixed(dict.fromkeys(SYMBOLS, 0.2)))
+    actor.trade(TODAY)
+    actor.close(closed(TODAY))
+    wish(actor, OverrideKind.FLAT, symbol="")
+    now_at(actor)
+    decision = actor.trade(NEXT)
+    assert decision is not None
+    assert {order.side for order in decision.orders} == {Side.SELL}
+    assert actor.snapshot().holdings == {}
+    actor.close(closed(NEXT))
+    later = CALENDAR.next_session(NEXT)
+    now_at(actor, later)
+    decision = actor.trade(later)
+    assert decision is not None
+    assert decision.orders == ()
+    actor.close(closed(later))
+    last = CALENDAR.next_session(later)
+    now_at(actor, last)
+    lift(actor.engine.ledger, "", OverrideKind.FLAT, reason="over", by="anna", at=actor.engine.clock.now())
+    decision = actor.trade(last)
+    assert decision is not None
+    assert {order.side for order in decision.orders} == {Side.BUY}
+
+
 def test_a_wish_beyond_the_limits_is_cut_to_them() -> None:
     actor = an_actor(allocator=Fixed(dict.fromkeys(SYMBOLS, 0.1)))
     wish(actor, OverrideKind.PIN, 0.9)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event, text
 
+from ordinis import __version__
 from ordinis.domain.limits import TradingState
 from ordinis.domain.portfolio import Movement
 from ordinis.errors import AnotherWriter, LeaseLost, StoreUnavailable
@@ -120,8 +121,8 @@ def test_a_living_holder_is_not_replaced_and_the_refusal_names_it(open_ledger: O
     with pytest.raises(AnotherWriter) as refused:
         open_ledger().claim(clock.terms)
     assert str(refused.value).startswith(
-        f"the ledger is held by process {os.getpid()} on {socket.gethostname()} since 2026-11-20T12:00:00.000000Z "
-        "(fence 1, lease until 2026-11-20T12:00:15.000000Z); stop that actor first"
+        f"the ledger is held by process {os.getpid()} on {socket.gethostname()} since 2026-11-20T12:00:00.000000Z, "
+        f"version {__version__} (fence 1, lease until 2026-11-20T12:00:15.000000Z); stop that actor first"
     )
     page = Path(__file__).resolve().parents[2] / "docs" / "operating.md"
     assert "## Two actors" in page.read_text(encoding="utf-8")
