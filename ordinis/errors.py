@@ -128,6 +128,26 @@ class OverrideRefused(OrdinisError):
         super().__init__(f"override {kind}: {problem}")
 
 
+class NotAdopted(OrdinisError):
+    """A person asked to take the broker's word, and it is not yet, or no longer, the time for that."""
+
+    exit_code = 4
+
+    def __init__(self, what: str, problem: str) -> None:
+        self.what, self.problem = what, problem
+        super().__init__(f"{what} not adopted: {problem}")
+
+
+class NothingNamed(OrdinisError):
+    """A command was not told what to act on."""
+
+    exit_code = 2
+
+    def __init__(self, what: str, problem: str) -> None:
+        self.what, self.problem = what, problem
+        super().__init__(f"{what}: {problem}")
+
+
 class ConfirmationMissing(OrdinisError):
     """A person was asked to type a name and typed something else; nothing was done."""
 
@@ -239,6 +259,10 @@ class NotReconciled(OrdinisError):
     def __init__(self, differences: Sequence[str]) -> None:
         self.differences = tuple(differences)
         super().__init__("not reconciled, so not trading: " + "; ".join(self.differences))
+
+
+class ClocksDiffer(NotReconciled):
+    """The broker's clock and ours are too far apart for anything that one of them dates to be believed."""
 
 
 class TradingStopped(OrdinisError):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ordinis.domain.portfolio import Movement
     from ordinis.execution.actor import Actor
     from ordinis.execution.killpoints import KillHook
+    from ordinis.governance.rulebook import Rulebook
     from ordinis.persistence.unit_of_work import SqlLedger
     from ordinis.ports import Allocator, Broker, Clock, Ledger, PriceHistory
     from ordinis.settings import Settings
@@ -134,17 +135,19 @@ def reconcile_now(settings: Settings, *, lifting: str = "") -> str:
     return f"ledger and broker agree; {found.fills} fills and {found.movements} movements were missing"
 
 
-def adopt_now(settings: Settings, symbol: str, *, reason: str, by: str) -> Movement:
-    """Book the broker's units of `symbol`, or its cash where that is empty, as a correction."""
+def adopt_now(settings: Settings, symbol: str, kind: str, *, reason: str, by: str) -> Movement:
+    """Book the broker's units of `symbol`, or its cash where that is empty, as a movement of this kind."""
     from ordinis.execution.reconcile import adopt
 
-    ledger_for_control(settings)
     engine = actor(settings, _market_clock(settings), remote=False).engine
-    return adopt(engine, symbol, reason=reason, by=by)
+    return adopt(engine, symbol, kind, reason=reason, by=by)
 
 
-def loosened_limits(settings: Settings) -> dict[str, tuple[Any, Any]]:
-    """Limits that are looser than those approved now: both values, by name; none while there is no ledger."""
+def loosened_limits(settings: Settings, rules: Rulebook, *, for_good: bool = False) -> dict[str, tuple[Any, Any]]:
+    """Limits in `rules` that are looser than those approved now, or for good: both values, by name.
+
+    None while nothing was ever traded.
+    """
     from ordinis.governance.approvals import loosened
 
     try:
@@ -152,16 +155,16 @@ def loosened_limits(settings: Settings) -> dict[str, tuple[Any, Any]]:
     except NotFound:
         return {}
     with book.begin(write=False) as unit:
-        known = unit.control.approval(market_now(settings))
-    return {} if known is None else loosened(json.loads(known.limits), rulebook(settings).values)
+        known = unit.control.approval(market_now(settings), for_good=for_good)
+    return {} if known is None else loosened(json.loads(known.limits), rules.values)
 
 
-def approve_limits(settings: Settings, *, reason: str, by: str, days: int) -> Approval:
-    """Approve the rulebook's limits as they are, for `days` calendar days."""
+def approve_limits(settings: Settings, rules: Rulebook, *, reason: str, by: str, days: int) -> Approval:
+    """Approve the limits of `rules` for `days` calendar days."""
     from ordinis.domain.canonical import canonical
     from ordinis.domain.limits import Approval
 
-    rules, now = rulebook(settings), market_now(settings)
+    now = market_now(settings)
     row = Approval(rules.sha, canonical(rules.values), by, reason, now, now + timedelta(days=days))
     with ledger_for_control(settings).begin() as unit:
         unit.control.approve(row)
@@ -179,7 +182,7 @@ def market_now(settings: Settings) -> datetime:
         return _market_clock(settings).now()
     except BrokerUnavailable:
         calendar = trading_calendar()
-        return calendar.opens(resume_session(ledger(settings), calendar, settings.replay_first))
+        return calendar.opens(resume_session(ledger_for_control(settings), calendar, settings.replay_first))
 
 
 def traded_symbol(settings: Settings, symbol: str) -> str:
@@ -200,7 +203,7 @@ def _market_clock(settings: Settings) -> ReplayClock:
     from ordinis.execution.replaying import resume_session, start_clock
 
     calendar = trading_calendar()
-    first = resume_session(ledger(settings), calendar, settings.replay_first)
+    first = resume_session(ledger_for_control(settings), calendar, settings.replay_first)
     return start_clock(calendar, first, venue_time(settings))
 
 

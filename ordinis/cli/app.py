@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,6 +16,9 @@ from rich.table import Table
 
 from ordinis import __version__
 from ordinis.errors import OrdinisError
+
+if TYPE_CHECKING:
+    from ordinis.settings import Settings
 
 console = Console()
 errors = Console(stderr=True)
@@ -52,6 +57,22 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], a
     console.print(table)
 
 
+def confirmed(settings: Settings, what: str) -> None:
+    """Ask for the account's name, typed; anything else ends the command."""
+    from ordinis.errors import ConfirmationMissing
+
+    if typer.prompt(f"{what} Type the account's name to go on") != settings.account:
+        raise ConfirmationMissing(settings.account)
+
+
+def operator() -> str:
+    """Who acts; the number of a user without a name."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return f"uid {os.getuid()}"
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
@@ -64,7 +85,7 @@ def _text(value: Any) -> str:
 
 def main() -> None:
     """Run the command line; an error of the business is one line and an exit code that means something."""
-    from ordinis.cli import control, data, demo, keeping, operate, research, trade  # noqa: F401 - each adds its commands
+    from ordinis.cli import control, data, demo, keeping, limits, operate, research, trade  # noqa: F401 - each adds its commands
 
     try:
         app()

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ordinis.cli.app import AsJson, app, console, show
+from ordinis.cli.app import AsJson, app, confirmed, console, operator, show
 from ordinis.domain.limits import TradingState
 from ordinis.domain.overrides import Override, OverrideKind, agree
+from ordinis.errors import NothingNamed
 
 if TYPE_CHECKING:
     from ordinis.execution.control import Step
@@ -77,8 +77,8 @@ def reduce(reason: Why) -> None:
 def resume(
     reason: Annotated[str, typer.Option(help="Why it is safe to trade again; kept in the ledger.")],
     symbol: Annotated[
-        str, typer.Option(help="Lift the lock of this symbol instead, once its difference is gone.")
-    ] = "",
+        str | None, typer.Option(help="Lift the lock of this symbol instead, once its difference is gone.")
+    ] = None,
 ) -> None:
     """Trade again after a kill or a halt, once the ledger and the broker agree."""
     from ordinis import bootstrap
@@ -86,26 +86,43 @@ def resume(
     from ordinis.execution.control import unlock
     from ordinis.settings import load
 
+    name = "" if symbol is None else _symbol(symbol)
     settings = load()
     # On the market's own clock: whether a loss came before or after this counts.
     ledger, by, at = bootstrap.ledger_for_control(settings), operator(), bootstrap.market_now(settings)
 
     def reconcile() -> str:
-        return bootstrap.reconcile_now(settings, lifting=symbol.upper())
+        return bootstrap.reconcile_now(settings, lifting=name)
 
-    if symbol:
-        _show_steps("Unlock", unlock(symbol.upper(), ledger, reconcile, reason=reason, by=by, at=at))
+    if name:
+        _show_steps("Unlock", unlock(name, ledger, reconcile, reason=reason, by=by, at=at))
         return
     broker = bootstrap.broker_for_control(settings)
     _show_steps("Resume", release(settings.kill_flag, ledger, broker, reconcile, reason=reason, by=by, at=at))
 
 
+class Cause(StrEnum):
+    """What a difference is, in the end."""
+
+    CORRECTION = "correction"
+    """Profit or loss: an execution, a dividend or a fee that was never told."""
+    DEPOSIT = "deposit"
+    WITHDRAWAL = "withdrawal"
+    TRANSFER = "transfer"
+    """Units or money that people moved: neither profit nor loss."""
+
+
 @app.command()
 def adopt(
-    symbol: Annotated[str, typer.Argument(help='A locked symbol, or "cash" while the account is halted.')],
     reason: Annotated[str, typer.Option(help="Why the broker is right; kept in the ledger.")],
+    cause: Annotated[
+        Cause,
+        typer.Option("--as", help="correction is profit or loss, the others are money or units that people moved."),
+    ],
+    symbol: Annotated[str | None, typer.Argument(help="A locked symbol.")] = None,
+    cash: Annotated[bool, typer.Option("--cash", help="The cash, while trading is halted for it.")] = False,
 ) -> None:
-    """Book what the broker has more or less than the ledger as a correction. Nothing is traded.
+    """Book what the broker has more or less than the ledger. Nothing is traded.
 
     For a difference that no execution and no movement explains, after its cause is known: an order whose execution the
     broker never reports, a transfer that it books without a word. `ordinis resume` then lifts the lock or the halt.
@@ -113,12 +130,13 @@ def adopt(
     from ordinis import bootstrap
     from ordinis.settings import load
 
-    settings = load()
-    name = "" if symbol.lower() == "cash" else symbol.upper()
-    row = bootstrap.adopt_now(settings, name, reason=reason, by=operator())
+    name = "" if symbol is None else _symbol(symbol)
+    if bool(name) == cash:
+        raise NothingNamed("adopt", "name a symbol, or --cash")
+    row = bootstrap.adopt_now(load(), name, cause.value, reason=reason, by=operator())
     told = f"{row.quantity:+} units of {name}" if name else f"cash {row.cash:+}"
     lifted = f"ordinis resume --symbol {name}" if name else "ordinis resume"
-    console.print(f"Booked as a correction: {told}. `{lifted} --reason ...` lets it trade again.")
+    console.print(f"Booked as a {row.kind}: {told}. `{lifted} --reason ...` lets it trade again.")
 
 
 @override.command("set")
@@ -217,7 +235,7 @@ def flatten(
         row = _lifted(settings, "", OverrideKind.FLAT, reason)
         console.print(f"The book may be built again; {row.by} had asked for everything to be sold.")
         return
-    _confirmed(settings, "Everything held will be sold.")
+    confirmed(settings, "Everything held will be sold.")
     row = _written(settings, "", OverrideKind.FLAT, None, reason, days)
     console.print(
         f"Everything is sold from the next decision on, and nothing bought until {row.expires_at:%Y-%m-%d %H:%M} UTC. "
@@ -225,72 +243,12 @@ def flatten(
     )
 
 
-limits = typer.Typer(help="Print every limit in force, or approve looser ones.", invoke_without_command=True)
-app.add_typer(limits, name="limits")
-
-
-@limits.callback()
-def limits_list(context: typer.Context, as_json: AsJson = False) -> None:
-    """Print every limit in force, its value, where it comes from, and what is looser than approved."""
-    if context.invoked_subcommand is not None:
-        return
-    from ordinis import bootstrap
-    from ordinis.settings import load
-
-    settings = load()
-    rulebook = bootstrap.rulebook(settings)
-    looser = bootstrap.loosened_limits(settings)
-    rows = [(row.name, row.value, row.source, row.name not in looser) for row in rulebook.in_force]
-    show(f"Limits of profile {rulebook.profile}", ("limit", "value", "source", "approved"), rows, as_json)
-    if looser and not as_json:
-        console.print(
-            f"{len(looser)} limits are looser than approved, so nothing is bought: `ordinis limits approve`",
-            soft_wrap=True,
-        )
-
-
-@limits.command("approve")
-def limits_approve(reason: Why, days: Days = 30) -> None:
-    """Approve limits that are looser than before, for a while; afterwards the book may shrink only.
-
-    Trading that was stopped because of them goes on after `ordinis resume`.
-    """
-    from ordinis import bootstrap
-    from ordinis.errors import NotFound
-    from ordinis.settings import load
-
-    settings = load()
-    looser = bootstrap.loosened_limits(settings)
-    if not looser:
-        raise NotFound("looser limit", settings.profile, "what is in force is approved, or no looser than it")
-    rows = [(name, *("off" if v is None else v for v in values)) for name, values in looser.items()]
-    show("Looser than approved", ("limit", "approved", "asked for"), rows)
-    _confirmed(settings, f"More may be lost under these limits. They end after {days} days.")
-    row = bootstrap.approve_limits(settings, reason=reason, by=operator(), days=days)
-    console.print(f"Approved until {row.expires_at:%Y-%m-%d %H:%M} UTC.")
-
-
-def _confirmed(settings: Settings, what: str) -> None:
-    """Ask for the account's name, typed; anything else ends the command."""
-    from ordinis.errors import ConfirmationMissing
-
-    if typer.prompt(f"{what} Type the account's name to go on") != settings.account:
-        raise ConfirmationMissing(settings.account)
-
-
-def operator() -> str:
-    """Who acts; the number of a user without a name."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return f"uid {os.getuid()}"
-
-
 @dataclass(frozen=True)
 class Said:
     """What people and breakers have said of trading."""
 
-    state: TradingState
+    state: str
+    """A trading state, or why it cannot be told."""
     reason: str
     by: str
     kill_flag: str
@@ -307,23 +265,25 @@ class Said:
         return told + ([f"{self.overrides} overrides are in force: `ordinis override list`"] if self.overrides else [])
 
 
-def said(settings: Settings) -> Said | None:
-    """What is in force now; None while there is no ledger."""
+def said(settings: Settings) -> Said:
+    """What is in force now, as far as it can be read."""
     from ordinis import bootstrap
-    from ordinis.errors import NotFound
+    from ordinis.errors import NotFound, OrdinisError
 
+    flag = str(settings.kill_flag) if settings.kill_flag.exists() else ""
     try:
-        ledger = bootstrap.ledger_for_control(settings)
+        ledger, now = bootstrap.ledger_for_control(settings), bootstrap.market_now(settings)
+        with ledger.begin(write=False) as unit:
+            row, locks, wishes = unit.control.state(), unit.control.locks(), unit.control.overrides(now)
     except NotFound:
-        return None
-    now = bootstrap.market_now(settings)
-    with ledger.begin(write=False) as unit:
-        row, locks, wishes = unit.control.state(), unit.control.locks(), unit.control.overrides(now)
+        return Said("not begun: there is no ledger yet", "", "", flag, {}, 0)
+    except OrdinisError as error:
+        return Said(f"not known: {error}", "", "", flag, {}, 0)
     return Said(
-        TradingState.ACTIVE if row is None else row.state,
+        str(TradingState.ACTIVE if row is None else row.state),
         "" if row is None else row.reason,
         "" if row is None else row.by,
-        str(settings.kill_flag) if settings.kill_flag.exists() else "",
+        flag,
         {lock.symbol: f"{lock.by} said: {lock.reason}" for lock in locks},
         len(wishes),
     )
@@ -339,17 +299,27 @@ def _slow_down(state: TradingState, reason: str) -> None:
     console.print(slow_down(ledger, state, reason=reason, by=by, at=SystemClock().now()))
 
 
+def _symbol(name: str) -> str:
+    """A symbol that was typed; an empty one is a script's variable that was not set."""
+    if not name.strip():
+        raise NothingNamed("symbol", "is empty")
+    return name.strip().upper()
+
+
 def _written(
     settings: Settings, symbol: str, kind: OverrideKind, weight: float | None, reason: str, days: int
 ) -> Override:
     from ordinis import bootstrap
 
-    at = bootstrap.market_now(settings)
+    ledger, at = bootstrap.ledger_for_control(settings), bootstrap.market_now(settings)
     row = Override(symbol, kind, weight, operator(), reason, at, at + timedelta(days=days))
-    with bootstrap.ledger_for_control(settings).begin() as unit:
+    with ledger.begin() as unit:
         agree(row, unit.control.overrides(at))
         unit.control.override(row)
+        standing = unit.control.state()
         unit.commit()
+    if standing is not None and standing.state in (TradingState.HALTED, TradingState.KILLED):
+        console.print(f"Trading is {standing.state}: nothing of this happens before `ordinis resume`.")
     return row
 
 

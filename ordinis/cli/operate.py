@@ -82,10 +82,10 @@ def status(as_json: AsJson = False) -> None:
     columns, trading = ("program", "pid", "running", "ready", "address", "detail"), said(settings)
     if as_json:
         programs = [dict(zip(columns, row, strict=True)) for row in rows]
-        print(json.dumps({"programs": programs, "trading": trading and asdict(trading)}, default=str, indent=2))
+        print(json.dumps({"programs": programs, "trading": asdict(trading)}, default=str, indent=2))
     else:
         show("Ordinis", columns, rows)
-        for line in trading.lines if trading else ():
+        for line in trading.lines:
             console.print(line, soft_wrap=True)
     if not all(p.ready for p in found):
         raise typer.Exit(1)

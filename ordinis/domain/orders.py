@@ -68,7 +68,7 @@ TRANSITIONS: dict[OrderState, frozenset[OrderState]] = {
     ),
     _S.PARTIAL: frozenset({_S.FILLED, _S.PENDING_CANCEL, _S.CANCELED, _S.EXPIRED, _S.SUSPENDED}),
     _S.PENDING_CANCEL: frozenset({_S.WORKING, _S.PARTIAL, _S.CANCELED, _S.FILLED, _S.EXPIRED}),
-    _S.SUSPENDED: frozenset({_S.WORKING, _S.PARTIAL, _S.CANCELED, _S.EXPIRED}),
+    _S.SUSPENDED: frozenset({_S.WORKING, _S.PARTIAL, _S.PENDING_CANCEL, _S.CANCELED, _S.EXPIRED}),
 }
 LIVE = frozenset(TRANSITIONS)
 """States in which an order may still trade: at most one such order per account and symbol."""

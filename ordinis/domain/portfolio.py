@@ -65,6 +65,8 @@ class Movement:
     at: datetime
     symbol: str | None = None
     quantity: Decimal = ZERO
+    place: int = field(default=0, compare=False)
+    """In the ledger's chain of movements; 0 for one that is not booked."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,9 @@ class Valuation:
     """Sum of absolute position values, in currency."""
     peak_equity: Decimal
     """Highest equity at a close, since a person last resumed after a drawdown; moved with deposits and withdrawals."""
+    movements: int | None = None
+    """Place of the last movement that is in it: brokers date a movement before they tell it. None where the ledger is
+    older than this mark."""
 
 
 FLOWS = frozenset({"deposit", "withdrawal", "transfer"})
@@ -87,19 +92,24 @@ FLOWS = frozenset({"deposit", "withdrawal", "transfer"})
 
 
 def carried(
-    last: Valuation | None, movements: Iterable[Movement], restarted: datetime | None = None
+    last: Valuation | None,
+    movements: Iterable[Movement],
+    closes: Mapping[str, Decimal],
+    restarted: datetime | None = None,
 ) -> tuple[Decimal, Decimal]:
-    """Equity at the last close and the peak, as if the deposits and withdrawals since had been there before.
+    """Equity at the last close and the peak, as if what people have brought and taken since had been there before.
 
     The equity grows by the flow, the peak in proportion, so that neither a loss nor a drawdown comes from moving money.
 
     Args:
-        movements: at least those since the last close.
+        movements: those booked since the last close.
+        closes: last close by symbol, at which units that were brought or taken are worth something.
         restarted: when a person last resumed after a drawdown had stopped trading: the peak counts from there.
     """
     if last is None:
         return ZERO, ZERO
-    flow = sum((m.cash for m in movements if m.kind in FLOWS and m.at > last.at), ZERO)
+    flows = [m for m in movements if m.kind in FLOWS]
+    flow = sum((m.cash + m.quantity * closes.get(m.symbol or "", ZERO) for m in flows), ZERO)
     peak = last.equity if restarted is not None and restarted >= last.at else last.peak_equity
     if not flow or last.equity <= 0:
         return last.equity, peak

@@ -26,9 +26,12 @@ from ordinis.domain.canonical import to_decimal
 from ordinis.domain.instruments import Instrument
 from ordinis.domain.limits import TradingState
 from ordinis.domain.market import Bar, MarketEvent, SessionClosed, TradingWindow
+from ordinis.domain.orders import Known
 from ordinis.errors import BrokerUnavailable, DataUnavailable, NotReconciled
 from ordinis.execution.actor import Actor, assemble
+from ordinis.execution.intents import OrderEngine
 from ordinis.execution.reconcile import reconcile
+from ordinis.governance.breakers import DRAWDOWN
 from ordinis.governance.rulebook import Rulebook
 from ordinis.persistence.unit_of_work import SqlLedger
 from ordinis.ports import Allocator, ControlRow, CostModel, FloatArray, Ledger, PriceHistory
@@ -161,12 +164,21 @@ def _run(
             on_session(event.session)
 
 
+def _stuck(engine: OrderEngine, row: ControlRow) -> bool:
+    """True when a drawdown waits for sales of what nobody quotes any more."""
+    with engine.ledger.begin(write=False) as unit:
+        held = sorted(unit.book.holdings())
+    quotes = engine.broker.quotes(held)
+    waits = row.state is TradingState.REDUCING and row.by == DRAWDOWN
+    return bool(waits and held and isinstance(quotes, Known) and not quotes.value)
+
+
 def _resume(actor: Actor) -> None:
     """What the operator does before each session."""
     engine = actor.engine
     with engine.ledger.begin(write=False) as unit:
         row = unit.control.state()
-    if row is None or row.state is not TradingState.HALTED:
+    if row is None or not (row.state is TradingState.HALTED or _stuck(engine, row)):
         return
     try:
         reconcile(engine)

@@ -15,42 +15,42 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
-
-import numpy as np
 
 from ordinis.clock import ReplayClock, TradingCalendar
 from ordinis.costs.execution import session_volatility
 from ordinis.data.live_window import LiveWindow
-from ordinis.domain.canonical import to_decimal
 from ordinis.domain.decisions import Allocation, Decision, Source
 from ordinis.domain.instruments import Instrument
 from ordinis.domain.limits import TradingState
 from ordinis.domain.market import MarketEvent, SessionClosed, TradingWindow
 from ordinis.domain.orders import Known
 from ordinis.domain.overrides import OverrideKind
-from ordinis.domain.portfolio import ZERO, PortfolioSnapshot, Valuation, carried
+from ordinis.domain.portfolio import PortfolioSnapshot
 from ordinis.errors import BrokerUnavailable, NotReconciled, StaleView, TradingStopped
 from ordinis.execution.decide import NO_ANSWER, Controls, Desk, Draft, checked
 from ordinis.execution.gates import Gates
 from ordinis.execution.intents import OrderEngine
 from ordinis.execution.killpoints import KillHook, KillPoint, survive
-from ordinis.execution.prices import Prices, believed
+from ordinis.execution.prices import Prices
 from ordinis.execution.rebalance import Planner
-from ordinis.execution.reconcile import known, reconcile
+from ordinis.execution.reconcile import reconcile
+from ordinis.execution.valuing import last_closes, standing, value
 from ordinis.features.view import VIEW_SESSIONS, market_view
 from ordinis.governance.approvals import judge_limits
-from ordinis.governance.breakers import RECONCILIATION, a_new_day, judge_book, lower, restarted
+from ordinis.governance.breakers import RECONCILIATION, a_new_day, judge_book, lower
 from ordinis.governance.rulebook import Rulebook
-from ordinis.ports import Allocator, Broker, Clock, ControlRow, CostModel, Ledger, MarketView, PriceHistory, UnitOfWork
+from ordinis.ports import Allocator, Broker, Clock, ControlRow, CostModel, Ledger, MarketView
 
 logger = logging.getLogger(__name__)
 AGAIN, COMPARED_EVERY = timedelta(seconds=5), timedelta(seconds=30)
 """How often a plan that waits is looked at, and how often ledger and broker are compared meanwhile."""
 REPETITION, SAID_THEN = "the replay", "as it was then"
 TRIES = 30
-"""How often a start is tried, and open orders are looked at when nothing new is sent: for two and a half minutes."""
+"""How often a silent broker is asked at a start, and open orders are looked at when nothing new is sent: for two and a
+half minutes."""
+STARTS = 144
+"""How often a start is tried: for longer than any difference goes without a lock."""
 
 
 @dataclass
@@ -73,19 +73,28 @@ class Actor:
 
         Raises:
             LedgerDamaged: nothing may be traded on this ledger.
-            BrokerUnavailable, NotReconciled: the broker did not come to answer, or to agree, in two and a half minutes.
+            BrokerUnavailable: the broker did not come to answer in two and a half minutes.
+            NotReconciled: it did not come to agree, nor did a difference lock its symbol, in twelve.
         """
         with self.engine.ledger.begin(write=False) as unit:
             unit.verify()
-        for left in reversed(range(TRIES)):
+        silent = 0
+        for left in reversed(range(STARTS)):
             try:
                 reconcile(self.engine, finish=True)
                 break
             except (BrokerUnavailable, NotReconciled) as error:
-                if not left:
+                silent += isinstance(error, BrokerUnavailable)
+                if not left or silent >= TRIES:
                     raise
                 logger.warning("starting: %s", error)
+                self.engine.follow_up()
                 self.engine.clock.wait(AGAIN.total_seconds())
+        with self.engine.ledger.begin() as unit:
+            rules = self.desk.rulebook
+            if judge_limits(unit, rules.values, rules.sha, self.engine.clock.now(), take_over=True):
+                unit.commit()
+        self.engine.kill_point(KillPoint.JUDGED)
         self.engine.ledger.anchor()
 
     def run(self, events: Iterable[MarketEvent], clock: ReplayClock) -> None:
@@ -134,46 +143,17 @@ class Actor:
         except (BrokerUnavailable, NotReconciled) as error:
             logger.warning("valued without the broker's word session=%s: %s", event.session, error)
         # The window's closes, not the event's: a bar that it did not take in values nothing either.
-        closes = last_closes(self.window.history(VIEW_SESSIONS))
-        with self.engine.ledger.begin() as unit:
-            cash, holdings = unit.book.cash(), _priced(unit.book.holdings(), closes)
-            gross = sum((units * closes[symbol] for symbol, units in holdings.items()), ZERO)
-            equity = cash + gross
-            _, before = _carried(unit)
-            peak = max(before, equity)
-            row = Valuation(self.engine.ledger.account, event.session, event.at, equity, cash, gross, peak)
-            if unit.book.value(row):
-                unit.commit()
+        value(self.engine.ledger, event, last_closes(self.window.history(VIEW_SESSIONS)))
         self.engine.kill_point(KillPoint.VALUED)
         self.engine.ledger.anchor()
 
     def snapshot(self) -> PortfolioSnapshot:
-        """The book at the prices that can be traded on now; a holding that never had one is left out.
+        """The book at the prices that can be traded on now.
 
         Raises:
             BrokerUnavailable: it gave no quotes.
         """
-        with self.engine.ledger.begin(write=False) as unit:
-            cash, holdings = unit.book.cash(), unit.book.holdings()
-            traded = unit.book.last_traded()
-            previous, peak = _carried(unit)
-        quotes = known(self.engine.broker.quotes(sorted({*self.symbols, *holdings})), "quotes")
-        closes = last_closes(self.window.history(VIEW_SESSIONS))
-        prices = {s: quote.price for s, quote in quotes.items() if believed(quote.price, closes.get(s))}
-        for symbol in (symbol for symbol in holdings if symbol not in prices and symbol in closes):
-            prices[symbol] = closes[symbol]
-            told = f"quote {quotes[symbol].price} not believed" if symbol in quotes else "no quote"
-            logger.warning("%s symbol=%s: valued at its last close", told, symbol)
-        return PortfolioSnapshot(
-            account=self.engine.ledger.account,
-            as_of=self.engine.clock.now(),
-            cash=cash,
-            holdings=_priced(holdings, prices),
-            prices=prices,
-            peak_equity=peak,
-            previous_equity=previous,
-            last_traded=dict(traded),
-        )
+        return standing(self.engine, self.symbols, last_closes(self.window.history(VIEW_SESSIONS)))
 
     def prices(self, decision: Decision, view: MarketView) -> Prices:
         """What the orders of `decision`, which was made on `view`, are judged by at this moment."""
@@ -367,30 +347,6 @@ class Actor:
         if problem:
             logger.error("the baseline has no answer either, the book is held: %s", problem)
         return answer, Source.BASELINE, f"{note}, held: {problem}" if problem else note
-
-
-def _carried(unit: UnitOfWork) -> tuple[Decimal, Decimal]:
-    """Equity at the last close and the peak, as later flows and a person's resumption leave them."""
-    last = unit.book.last_valuation()
-    return carried(last, unit.book.movements(last.at) if last else (), restarted(unit.control))
-
-
-def _priced(holdings: Mapping[str, Decimal], prices: Mapping[str, Decimal]) -> dict[str, Decimal]:
-    """The holdings that have a price: one that never had any, such as a spin-off, counts nothing and is left alone."""
-    unknown = sorted(holdings.keys() - prices.keys())
-    if unknown:
-        logger.error("never had a price symbols=%s: held at no value, and not traded", ",".join(unknown))
-    return {symbol: units for symbol, units in holdings.items() if symbol in prices}
-
-
-def last_closes(history: MarketView | PriceHistory) -> dict[str, Decimal]:
-    """The latest close of each symbol that has one."""
-    found = {}
-    for column, symbol in enumerate(history.symbols):
-        [seen] = np.nonzero(np.isfinite(history.closes[:, column]))
-        if len(seen):
-            found[symbol] = to_decimal(history.closes[seen[-1], column])
-    return found
 
 
 def assemble(

@@ -43,6 +43,11 @@ def _lines(unit: UnitOfWork) -> Iterator[dict[str, Any]]:
     for fill in unit.book.fills():
         yield {"kind": "fill", **plain(fill)}
     for movement in unit.book.movements():
-        yield {"kind": "movement", **plain(movement)}
+        yield {"kind": "movement", **_without(movement, "place")}
     for valuation in unit.book.valuations():
-        yield {"kind": "valuation", **plain(valuation)}
+        yield {"kind": "valuation", **_without(valuation, "movements")}
+
+
+def _without(row: Any, name: str) -> dict[str, Any]:
+    """`row` as plain values, without where it lies in its own ledger."""
+    return {key: value for key, value in plain(row).items() if key != name}

@@ -313,7 +313,7 @@ class OrderEngine(Wire):
             return False
 
     def _nowhere(self, intent: OrderIntent) -> bool:
-        """True when no list of the broker has the order and the position is what the ledger says."""
+        """True when no list of the broker has the order, and the position is what the ledger says or not traded in."""
         since = (intent.sent_at or self.clock.now()) - timedelta(minutes=5)
         lists = (self.broker.open_orders(), self.broker.closed_orders(since))
         positions = self.broker.positions()
@@ -325,14 +325,15 @@ class OrderEngine(Wire):
             if any(order.client_order_id == intent.client_order_id for order in listed.value):
                 return False
         with self.ledger.begin(write=False) as unit:
-            held = unit.book.holdings().get(intent.symbol, ZERO)
-        return positions.value.get(intent.symbol, ZERO) == held
+            held, lock = unit.book.holdings().get(intent.symbol, ZERO), unit.control.state(intent.symbol)
+        locked = lock is not None and lock.state is not TradingState.ACTIVE
+        return locked or positions.value.get(intent.symbol, ZERO) == held
 
     def _end_if_it_must(self, intent: OrderIntent) -> None:
         """Cancel a working order that trading state or time no longer allow; repeat a cancel that had no effect yet."""
         if intent.state is OrderState.PENDING_CANCEL:
             self.send_cancel(intent)
-        elif intent.state in (OrderState.WORKING, OrderState.PARTIAL):
+        elif intent.state in (OrderState.WORKING, OrderState.PARTIAL, OrderState.SUSPENDED):
             with self.ledger.begin(write=False) as unit:
                 decision = self._decision(unit, intent)
                 reason = self.gates.stopped(unit, intent.symbol, intent.side) or self.gates.expired(

@@ -20,7 +20,7 @@ from typing import TypeVar
 from ordinis.domain.limits import TradingState
 from ordinis.domain.orders import LIVE, BrokerOrder, Fill, Known, OrderState, QueryOutcome
 from ordinis.domain.portfolio import ZERO, Movement
-from ordinis.errors import BrokerUnavailable, ConfigurationError, NotFound, NotReconciled
+from ordinis.errors import BrokerUnavailable, ClocksDiffer, ConfigurationError, NotAdopted, NotReconciled
 from ordinis.execution.intents import OrderEngine
 from ordinis.execution.killpoints import KillPoint
 from ordinis.execution.observing import QUARANTINE
@@ -106,39 +106,63 @@ def reconcile(engine: OrderEngine, *, finish: bool = False, lifting: str = "") -
     return Reconciliation(fills, moved, len(live))
 
 
-def adopt(engine: OrderEngine, symbol: str, *, reason: str, by: str) -> Movement:
+def adopt(engine: OrderEngine, symbol: str, kind: str, *, reason: str, by: str) -> Movement:
     """Take the broker's word, as a person asks: what differs in `symbol`, or in cash where it is empty, is booked.
 
-    Only for what nothing else will explain: the symbol must be locked, or for cash the account halted, and whatever
-    the broker still tells by itself is booked first. Locks and trading states stay as they are.
+    Only for what has stayed: the engine must have locked the symbol, or halted the account, for that very difference,
+    and no order may be live that could yet explain it. Whatever the broker still tells by itself is booked first.
+    Locks and trading states stay as they are.
+
+    Args:
+        kind: "correction", which is profit or loss, or one of FLOWS, which is neither.
 
     Raises:
-        NotFound: nothing is locked or halted for it, or ledger and broker agree on it.
-        BrokerUnavailable: a query failed.
+        NotAdopted: says which of this does not hold.
+        BrokerUnavailable, ClocksDiffer: the broker cannot be asked, or not be believed.
     """
     name = symbol or "cash"
-    with engine.ledger.begin(write=False) as unit:
-        row = unit.control.state(symbol)
-    if row is None or row.state in (TradingState.ACTIVE, TradingState.REDUCING):
-        raise NotFound("lock" if symbol else "halt", name, "a difference that stays for two minutes locks or halts")
     try:
         reconcile(engine)
+    except ClocksDiffer:
+        raise
     except NotReconciled as error:
         logger.info("%s", error)
+    with engine.ledger.begin(write=False) as unit:
+        row, live = unit.control.state(symbol), [i for i in unit.orders.live() if symbol in ("", i.symbol)]
+        before = unit.book.holdings().get(symbol, ZERO) if symbol else unit.book.cash()
+    if row is None or not _for_the_difference(row, symbol):
+        raise NotAdopted(name, "nothing is locked or halted for it: a difference that stays for two minutes is")
+    if live:
+        raise NotAdopted(
+            name, f"order {live[0].client_order_id} in {live[0].symbol} is {live[0].state} and may explain it"
+        )
     positions, cash = known(engine.broker.positions(), "positions"), known(engine.broker.account(), "account").cash
     now = engine.clock.now()
     with engine.ledger.begin() as unit:
-        units = positions.get(symbol, ZERO) - unit.book.holdings().get(symbol, ZERO) if symbol else ZERO
-        money = ZERO if symbol else cash - unit.book.cash()
-        if not units and not money:
-            raise NotFound("difference", name, "ledger and broker agree on it")
-        activity = f"correction of {name} by {by} at {now.isoformat()}: {reason}"
-        movement = Movement(engine.ledger.account, activity, "correction", money, now, symbol or None, units)
-        unit.book.movement(movement)
+        here = unit.book.holdings().get(symbol, ZERO) if symbol else unit.book.cash()
+        there = positions.get(symbol, ZERO) if symbol else cash
+        if here != before:
+            raise NotAdopted(name, f"the ledger changed meanwhile, from {before} to {here}: try again")
+        if here == there:
+            raise NotAdopted(name, "ledger and broker agree on it")
+        gap, place = there - here, unit.book.last_movement() + 1
+        activity = f"{kind} {place} of {name} by {by} at {now.isoformat()}: {reason}"
+        units, money = (gap, ZERO) if symbol else (ZERO, gap)
+        movement = Movement(engine.ledger.account, activity, kind, money, now, symbol or None, units)
+        if not unit.book.movement(movement):
+            raise NotAdopted(name, f"there is a movement {activity!r} already")
         unit.commit()
     engine.kill_point(KillPoint.MOVED)
-    logger.warning("%s", activity)
+    logger.warning("%s: %s in the ledger, %s at the broker", activity, here, there)
     return movement
+
+
+def _for_the_difference(row: ControlRow, symbol: str) -> bool:
+    if symbol:
+        return row.state is TradingState.HALTED and row.by == ENGINE
+    halted = row.state is TradingState.HALTED and row.by == RECONCILIATION and row.reason.startswith("cash: ")
+    # A kill hides what the engine would have said.
+    return halted or row.state is TradingState.KILLED
 
 
 def _caught_up(engine: OrderEngine, since: datetime, seen: str) -> tuple[int, int, dict[str, str]]:
@@ -164,7 +188,7 @@ def _compare_clocks(engine: OrderEngine) -> None:
             if lower(unit, TradingState.HALTED, f"{reason}: set this machine's clock", by=CLOCK, at=now):
                 unit.commit()
         engine.kill_point(KillPoint.JUDGED)
-        raise NotReconciled([reason])
+        raise ClocksDiffer([reason])
 
 
 def known(outcome: QueryOutcome[T], query: str) -> T:
@@ -242,7 +266,8 @@ def _lock_what_remains(engine: OrderEngine, unit: UnitOfWork, differences: Mappi
     """Remember since when each difference has been there; lock the symbols of those that will not go away."""
     now, doubts = engine.clock.now(), engine.doubts
     busy = {intent.symbol for intent in unit.orders.live()}
-    locked = {row.symbol for row in unit.control.locks()}
+    # A person's lock gives way to the reason that has to be dealt with before it can be lifted.
+    locked = {row.symbol for row in unit.control.locks() if row.by == ENGINE}
     found = {(symbol, symbol in busy) for symbol in differences}
     for key in doubts.keys() - found:
         del doubts[key]
@@ -260,7 +285,8 @@ def _halt_if_too_much(
     """Halt the account when what nobody can explain is in the cash, in several symbols, or worth too much."""
     limits = engine.breakers
     with engine.ledger.begin(write=False) as unit:
-        locks, held, cash = unit.control.locks(), unit.book.holdings(), unit.book.cash()
+        state, locks = unit.control.state(), unit.control.locks()
+        held, cash = unit.book.holdings(), unit.book.cash()
     gaps = {s: abs(held.get(s, ZERO) - positions.get(s, ZERO)) for s in stay if s != CASH}
     reason = ""
     if CASH in stay:
@@ -274,7 +300,13 @@ def _halt_if_too_much(
             reason = f"{share:.2%} of equity is unexplained, the limit is {limits.unexplained:.2%}: {told}"
     if reason:
         with engine.ledger.begin() as unit:
-            if lower(unit, TradingState.HALTED, reason, by=RECONCILIATION, at=engine.clock.now()):
+            now = engine.clock.now()
+            lowered = lower(unit, TradingState.HALTED, reason, by=RECONCILIATION, at=now)
+            if state is not None and state.state is TradingState.HALTED and state.by != RECONCILIATION:
+                # It is halted already, for something that a person may lift; this has to be dealt with first.
+                unit.control.set(ControlRow(TradingState.HALTED, reason, RECONCILIATION, now))
+                lowered = True
+            if lowered:
                 unit.commit()
         engine.kill_point(KillPoint.JUDGED)
 

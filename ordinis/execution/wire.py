@@ -166,7 +166,7 @@ class Wire:
             known = unit.orders.get(coid)
             path = () if known is None else told(known, order)
             for state in path:
-                unit.orders.move(coid, state, _heard(order, state, now))
+                known = unit.orders.move(coid, state, _heard(known, order, state, now))
             if OrderState.REJECTED in path:
                 judge_rejects(unit, self.breakers, now)
             if path:
@@ -220,9 +220,13 @@ def accepted(lock: ControlRow | None, happened: datetime | None) -> bool:
     return lifted and happened is not None and lock is not None and lock.at >= happened
 
 
-def _heard(order: BrokerOrder, state: OrderState, now: datetime) -> OrderEvent:
+def _heard(known: OrderIntent | None, order: BrokerOrder, state: OrderState, now: datetime) -> OrderEvent:
     """What the broker said of an order, as an event that is kept once however often it is said."""
     coid = order.client_order_id
+    if known is not None and OrderState.SUSPENDED in (state, known.state):
+        # An order may be held back, and let go, again and again.
+        key = f"{coid}:{state}:{order.filled_quantity}:{known.version}"
+        return OrderEvent(key, "poll", now, now, {"state": state.value})
     if state is OrderState.WORKING:
         return OrderEvent(
             f"{coid}:ACK", "local", order.submitted_at, now, {"state": state.value},

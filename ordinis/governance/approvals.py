@@ -43,7 +43,7 @@ def loosened(before: Values, now: Values) -> dict[str, tuple[Any, Any]]:
     for name, old in before.items():
         new = now.get(name)
         if name.startswith(SECTOR):
-            worse = new is None
+            worse = new != old
         elif old is None or new is None:
             worse = old is not None
         else:
@@ -53,8 +53,13 @@ def loosened(before: Values, now: Values) -> dict[str, tuple[Any, Any]]:
     return looser
 
 
-def judge_limits(unit: UnitOfWork, values: Values, sha: str, now: datetime) -> bool:
-    """Take over limits that are no looser than those approved, or lower the state; True when something was written."""
+def judge_limits(unit: UnitOfWork, values: Values, sha: str, now: datetime, *, take_over: bool = False) -> bool:
+    """Lower the state where limits are looser than those approved; True when something was written.
+
+    Args:
+        take_over: at a start, limits that are no looser become those approved. Later a person may have approved what
+            this process does not know yet.
+    """
     known = unit.control.approval(now)
     if known is not None and known.sha == sha:
         return False
@@ -63,6 +68,8 @@ def judge_limits(unit: UnitOfWork, values: Values, sha: str, now: datetime) -> b
         told = ", ".join(f"{name} {_text(old)} to {_text(new)}" for name, (old, new) in looser.items())
         reason = f"limits are looser than approved, or their approval has ended: {told}"
         return lower(unit, TradingState.REDUCING, reason, by=LIMITS, at=now)
+    if not take_over:
+        return False
     reason = "the first of this account" if known is None else "nothing is looser"
     ends = None if known is None else known.expires_at
     unit.control.approve(Approval(sha, canonical(values), LIMITS, reason, now, ends))

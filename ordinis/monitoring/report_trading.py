@@ -110,7 +110,7 @@ class Traded:
     @cached_property
     def _opening(self) -> FloatArray:
         """(T,) the last close's equity and what people brought (or took) since."""
-        brought = [(self.index.row(moved.at), moved.cash) for moved in self.movements if moved.kind in FLOWS]
+        brought = [(self._row(moved), moved.cash) for moved in self.movements if moved.kind in FLOWS]
         return np.concatenate([[0.0], self.equity])[: len(self.index)] + self._by_session(brought)
 
     @property
@@ -139,20 +139,33 @@ class Traded:
     @property
     def fees(self) -> FloatArray:
         """(T,) in currency: commissions, and what the broker charged apart from fills."""
-        charged = [(self.index.row(moved.at), -moved.cash) for moved in self.movements if moved.kind == CHARGE]
+        charged = [(self._row(moved), -moved.cash) for moved in self.movements if moved.kind == CHARGE]
         return self._by_session([*((trade.row, trade.fees) for trade in self.executions), *charged])
 
     def units(self, symbols: Sequence[str]) -> FloatArray:
         """(T, N) held at each close."""
-        changes = [(fill.at, fill.symbol, fill.units) for fill in self.fills]
-        changes += [(moved.at, moved.symbol, moved.quantity) for moved in self.movements if moved.symbol is not None]
+        changes = [(self.index.row(fill.at), fill.symbol, fill.units) for fill in self.fills]
+        brought = [moved for moved in self.movements if moved.symbol is not None]
+        changes += [(self._row(moved), moved.symbol or "", moved.quantity) for moved in brought]
         held = np.full((len(self.index), len(symbols)), ZERO, dtype=object)
         column = {symbol: place for place, symbol in enumerate(symbols)}
-        for at, symbol, quantity in changes:
-            row = self.index.row(at)
+        for row, symbol, quantity in changes:
             if row is not None and symbol in column:
                 held[row, column[symbol]] += quantity
         return np.asarray(np.cumsum(held, axis=0), dtype=np.float64)
+
+    @cached_property
+    def _marks(self) -> list[int] | None:
+        marks = [row.movements for row in self.valuations]
+        known = [mark for mark in marks if mark is not None]
+        return known if len(known) == len(marks) else None
+
+    def _row(self, moved: Movement) -> int | None:
+        """The first session whose valuation holds a movement: not always that of its date."""
+        if self._marks is None:
+            return self.index.row(moved.at)
+        found = bisect_left(self._marks, moved.place)
+        return found if found < len(self._marks) else None
 
     def _by_session(self, parts: Sequence[tuple[int | None, Decimal]]) -> FloatArray:
         """(T,) sums of money by row; a part without a row came after the last close."""

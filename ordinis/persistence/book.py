@@ -22,7 +22,16 @@ from ordinis.persistence import chain
 from ordinis.persistence.integrity import balance_digest
 from ordinis.persistence.reading import read
 from ordinis.persistence.statements import write
-from ordinis.persistence.tables import balance, fill, movement, order_event, order_intent, position, valuation
+from ordinis.persistence.tables import (
+    balance,
+    fill,
+    movement,
+    order_event,
+    order_intent,
+    position,
+    valuation,
+    valuation_mark,
+)
 
 MINE: BindParameter[str] = bindparam("mine")
 FILLS = select(fill).where(fill.c.account == MINE).order_by(fill.c.ts, fill.c.exec_id)
@@ -30,9 +39,16 @@ FILLS_SINCE = FILLS.where(fill.c.ts >= bindparam("since"))
 BY_EXEC_ID = select(fill).where(fill.c.account == MINE, fill.c.exec_id == bindparam("execution"))
 ADD_FILL = insert(fill)
 MOVEMENTS = select(movement).where(movement.c.account == MINE).order_by(movement.c.seq)
-MOVEMENTS_SINCE = MOVEMENTS.where(movement.c.ts >= bindparam("since"))
+MOVEMENTS_AFTER = MOVEMENTS.where(movement.c.seq > bindparam("place"))
+MOVEMENTS_SINCE = MOVEMENTS.where(movement.c.ts > bindparam("since"))
 BY_ACTIVITY = select(movement.c.seq).where(movement.c.account == MINE, movement.c.activity_id == bindparam("activity"))
-VALUATIONS = select(valuation).where(valuation.c.account == MINE).order_by(valuation.c.session)
+MARKED = (valuation_mark.c.account == valuation.c.account) & (valuation_mark.c.session == valuation.c.session)
+VALUATIONS = (
+    select(valuation, valuation_mark.c.movements)
+    .select_from(valuation.outerjoin(valuation_mark, MARKED))
+    .where(valuation.c.account == MINE)
+    .order_by(valuation.c.session)
+)
 OF_SESSION = select(valuation.c.seq).where(valuation.c.account == MINE, valuation.c.session == bindparam("day"))
 LAST_VALUATION = VALUATIONS.order_by(None).order_by(valuation.c.session.desc()).limit(1)
 POSITIONS = select(position).where(position.c.account == MINE).order_by(position.c.symbol)
@@ -140,17 +156,27 @@ class SqlBook:
             self._change(self._standing(row.symbol, None), row.symbol, row.quantity, row.cash, traded_at=None)
         return True
 
-    def movements(self, since: datetime | None = None) -> Sequence[Movement]:
-        if since is None:
+    def movements(self, last: Valuation | None = None) -> Sequence[Movement]:
+        if last is None:
             return read(self._connection, MOVEMENTS, _movement, mine=self._account)
-        return read(self._connection, MOVEMENTS_SINCE, _movement, mine=self._account, since=since)
+        if last.movements is None:
+            return read(self._connection, MOVEMENTS_SINCE, _movement, mine=self._account, since=last.at)
+        return read(self._connection, MOVEMENTS_AFTER, _movement, mine=self._account, place=last.movements)
+
+    def last_movement(self) -> int:
+        return chain.head(self._connection, movement).length
 
     # worth
 
     def value(self, row: Valuation) -> bool:
         if read(self._connection, OF_SESSION, _row, mine=self._account, day=row.session):
             return False
-        chain.append(self._connection, valuation, {**vars(row), "account": self._account})
+        content = {**vars(row), "account": self._account}
+        place = content.pop("movements")
+        chain.append(self._connection, valuation, content)
+        if place is not None:
+            mark = {"account": self._account, "session": row.session, "movements": place}
+            chain.append(self._connection, valuation_mark, mark)
         return True
 
     def valuations(self) -> Sequence[Valuation]:
@@ -219,7 +245,8 @@ def _cash_and_watermark(row: dict[str, Any]) -> tuple[Decimal, datetime | None]:
 
 
 def _movement(row: dict[str, Any]) -> Movement:
-    return Movement(row["account"], row["activity_id"], row["kind"], row["cash"], row["ts"], row["symbol"], row["qty"])
+    told = (row["account"], row["activity_id"], row["kind"], row["cash"], row["ts"], row["symbol"], row["qty"])
+    return Movement(*told, row["seq"])
 
 
 def _valuation(row: dict[str, Any]) -> Valuation:

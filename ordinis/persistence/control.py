@@ -10,7 +10,7 @@ writer has it alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Executable, bindparam, func, select, text
@@ -32,6 +32,8 @@ IN_FORCE = OF_SCOPE.order_by(control.c.seq.desc()).limit(1)
 OF_SYMBOLS = func.substr(control.c.scope, 1, func.length(bindparam("prefix"))) == bindparam("prefix")
 NEWEST = select(func.max(control.c.seq)).where(OF_SYMBOLS)
 SYMBOLS = select(control).where(control.c.seq.in_(NEWEST.group_by(control.c.scope))).order_by(control.c.scope)
+END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
+"""Only what never ends is in force then."""
 SHARE = text("SELECT pg_advisory_xact_lock_shared(hashtext(:name))")
 OWN = text("SELECT pg_advisory_xact_lock(hashtext(:name))")
 
@@ -120,8 +122,9 @@ class SqlControl:
         self._lock(OWN)
         chain.append(self._connection, approval, {"account": self._account, **vars(row)})
 
-    def approval(self, at: datetime) -> Approval | None:
-        found = read(self._connection, APPROVED, _approval, account=self._account, at=at)
+    def approval(self, at: datetime, *, for_good: bool = False) -> Approval | None:
+        until = END_OF_TIME if for_good else at
+        found = read(self._connection, APPROVED, _approval, account=self._account, at=until)
         return found[0] if found else None
 
     def _scope(self, symbol: str) -> str:

@@ -136,7 +136,11 @@ class Book(Protocol):
     def movement(self, movement: Movement) -> bool:
         """Book a movement once; False when its activity id is already booked."""
 
-    def movements(self, since: datetime | None = None) -> Sequence[Movement]: ...
+    def movements(self, last: Valuation | None = None) -> Sequence[Movement]:
+        """In the order in which they were booked; with `last`, those that are not in it."""
+
+    def last_movement(self) -> int:
+        """Place of the newest movement; 0 before the first."""
 
     def value(self, valuation: Valuation) -> bool:
         """Store a session's valuation once; False when the session already has one."""
@@ -184,8 +188,8 @@ class Control(Protocol):
 
     def approve(self, row: Approval) -> None: ...
 
-    def approval(self, at: datetime) -> Approval | None:
-        """The newest that has not ended at `at`; None before the first."""
+    def approval(self, at: datetime, *, for_good: bool = False) -> Approval | None:
+        """The newest that has not ended at `at`, or that never ends; None before the first."""
 
 
 class UnitOfWork(Protocol):

@@ -148,3 +148,19 @@ def test_shuffling_every_row_after_a_date_changes_no_decision_before_it(seed: in
 def test_a_stretch_without_a_past_is_refused() -> None:
     with pytest.raises(DataUnavailable, match="sessions before and from 1990-01-02"):
         run(first=date(1990, 1, 2), last=date(1990, 2, 1))
+
+
+def test_a_holding_that_nobody_quotes_any_more_does_not_keep_a_back_test_from_buying() -> None:
+    def delisted(history: PriceHistory) -> PriceHistory:
+        fallen_too = fallen(history)
+        gone = [session >= date(2020, 3, 2) for session in history.sessions]
+        fallen_too.closes[gone, history.symbols.index("JNJ")] = np.nan
+        return fallen_too
+
+    with run(history=delisted, last=date(2020, 3, 20)).ledger.begin(write=False) as unit:
+        said = [(row.by, row.state) for row in unit.control.history()]
+        last, held = unit.book.fills()[-1], unit.book.holdings()
+    assert "JNJ" in held
+    assert (DRAWDOWN, TradingState.REDUCING) in said
+    assert (OPERATOR, TradingState.ACTIVE) in said
+    assert last.at.date() > date(2020, 3, 4)

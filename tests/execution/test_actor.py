@@ -24,6 +24,7 @@ from ordinis.domain.orders import Known, QueryOutcome, Unknown
 from ordinis.domain.portfolio import Movement, PortfolioSnapshot
 from ordinis.errors import BrokerUnavailable, LedgerDamaged, StaleView
 from ordinis.execution.actor import Actor, assemble
+from ordinis.execution.reconcile import reconcile
 from ordinis.governance.rulebook import load_rulebook
 from ordinis.persistence.unit_of_work import SqlLedger
 from ordinis.ports import Allocator, ControlRow, MarketView, PriceHistory
@@ -275,6 +276,45 @@ def test_what_the_broker_tells_between_the_last_order_and_the_close_is_in_the_va
     with actor.engine.ledger.begin(write=False) as unit:
         [row] = unit.book.valuations()
         assert row.cash == unit.book.cash() == venue.account().value.cash
+
+
+@pytest.mark.parametrize("cash", [3000, -1000])
+@pytest.mark.parametrize("minutes", [-5, 5], ids=["dated before the close, told after", "dated after the close"])
+@pytest.mark.parametrize("valued_late", [False, True])
+def test_money_that_comes_round_the_close_is_counted_once(cash: int, minutes: int, valued_late: bool) -> None:
+    """A broker dates a movement before it tells it, and a session may be valued a while after its close."""
+    actor = an_actor()
+    clock, venue = actor.engine.clock, actor.engine.broker
+    assert isinstance(clock, ReplayClock)
+    assert isinstance(venue, SimulatedBroker)
+    actor.trade(TODAY)
+    moved = Movement("sim", "money", "deposit", Decimal(cash), CALENDAR.closes(TODAY) + timedelta(minutes=minutes))
+    clock.advance(CALENDAR.closes(TODAY) + timedelta(minutes=10))
+    if not valued_late:
+        actor.close(closed(TODAY))
+    with venue._book.transaction():
+        venue._book.move(moved)
+    if valued_late:
+        actor.close(closed(TODAY))
+    reconcile(actor.engine)
+    book = actor.snapshot()
+    assert book.cash == venue.account().value.cash
+    assert abs(book.daily_return) < 0.01
+    assert book.drawdown < 0.01
+
+
+def test_units_that_people_brought_are_neither_profit_nor_loss() -> None:
+    actor = an_actor()
+    actor.trade(TODAY)
+    actor.close(closed(TODAY))
+    moody(actor).gift = {"KO": Decimal(100)}
+    gifts = actor.engine.broker.movements(CALENDAR.opens(TODAY))
+    assert isinstance(gifts, Known)
+    with actor.engine.ledger.begin() as unit:
+        for gift in gifts.value:
+            unit.book.movement(replace(gift, kind="transfer"))
+        unit.commit()
+    assert abs(actor.snapshot().daily_return) < 0.01
 
 
 def test_a_close_is_valued_though_the_broker_is_silent() -> None:

@@ -17,11 +17,12 @@ from ordinis.brokers.simulated import AT_ONCE, SimulatedBroker
 from ordinis.domain.limits import TradingState
 from ordinis.domain.orders import BrokerOrder, Fill, Known, OrderState, QueryOutcome, Refused, Side, SubmitOutcome
 from ordinis.domain.portfolio import Movement
-from ordinis.errors import NotFound, NotReconciled
+from ordinis.errors import ClocksDiffer, NotAdopted, NotReconciled
 from ordinis.execution.control import resume, unlock
 from ordinis.execution.intents import OrderEngine
 from ordinis.execution.reconcile import adopt, reconcile
 from ordinis.ports import BrokerAccount
+from tests.execution.test_actor import an_actor
 from tests.execution.test_following import HALVES, MINUTE, Slow
 
 DAY = timedelta(days=1)
@@ -153,13 +154,13 @@ def test_an_order_in_doubt_and_a_difference_in_its_symbol_do_not_block_each_othe
     world.odd.forgets, world.odd.units = True, {"AAPL": Decimal(7)}
     assert world.pass_by(9) == ["AAPL: 0 in the ledger, 7 at the broker"]
     assert world.locks() == []
-    world.pass_by(2)
+    assert world.newest("AAPL")[0] is OrderState.WORKING
+    world.pass_by(4)
     assert world.reason("AAPL") == "AAPL: 0 in the ledger, 7 at the broker"
-    assert world.newest("AAPL")[0] in (OrderState.WORKING, OrderState.PENDING_CANCEL)
-    assert world.lifts("AAPL") == [False]
-    assert adopt(world.trader, "AAPL", reason="seven were executed", by="anna").quantity == 7
-    world.pass_by(3)
+    # Nothing else is sent in a locked symbol, so that the order may be given up.
     assert world.newest("AAPL")[0] is OrderState.CANCELED
+    assert world.lifts("AAPL") == [False]
+    assert adopt(world.trader, "AAPL", "correction", reason="seven were executed", by="anna").quantity == 7
     assert world.lifts("AAPL") == [True, True]
     with world.ledger.begin(write=False) as unit:
         unit.verify()
@@ -192,7 +193,7 @@ def test_a_fill_that_the_broker_changes_stays_as_booked_and_locks_until_a_person
     assert world.reason("KO") == f"fill {fill.exec_id}: is booked with other numbers; the broker's book changed"
     world.pass_by(2)
     assert world.reason().startswith("cash: ")
-    assert adopt(world.trader, "", reason="the statement says so", by="anna").cash == -10
+    assert adopt(world.trader, "", "correction", reason="the statement says so", by="anna").cash == -10
     assert world.lifts("KO") == [True, True]
 
     def look() -> str:
@@ -217,16 +218,111 @@ def test_a_dividend_that_is_told_three_weeks_late_is_booked(world: Surprised) ->
     assert world.reason() == ""
 
 
-def test_nothing_is_adopted_that_is_not_stopped_or_does_not_differ(world: Surprised) -> None:
+def test_a_start_outlasts_a_difference_beside_a_live_order(world: Surprised) -> None:
+    world.parts[:] = []
+    world.bought()
+    world.odd.units = {"AAPL": Decimal(7)}
+    actor = an_actor()
+    actor.engine = replace(world.trader, gates=replace(world.trader.gates, kill_flag=None))
+    actor.start()
+    assert world.reason("AAPL") == "AAPL: 0 in the ledger, 7 at the broker"
+    assert world.newest("AAPL")[0] is OrderState.CANCELED
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_an_order_that_is_held_back_and_let_go_again_and_again_is_cancelled_by_a_halt(
+    world: Surprised, again: bool
+) -> None:
+    world.parts[:] = []
+    world.bought()
+    with world.ledger.begin(write=False) as unit:
+        [intent] = unit.orders.live()
+    for state in (OrderState.SUSPENDED, OrderState.WORKING) * 2 + (OrderState.SUSPENDED,) * again:
+        found = world.venue.order(intent.client_order_id).value
+        assert found is not None
+        world.trader.hear(replace(found, state=state))
+        assert world.newest("AAPL")[0] is state
+    world.control(TradingState.HALTED)
+    world.later(world.trader)
+    assert world.newest("AAPL")[0] is OrderState.CANCELED
+    assert world.venue.open_orders().value == []
+    with world.ledger.begin(write=False) as unit:
+        unit.verify()
+
+
+def refused(world: Surprised, symbol: str = "KO") -> str:
+    with pytest.raises(NotAdopted) as caught:
+        adopt(world.trader, symbol, "correction", reason="why not", by="anna")
+    return str(caught.value)
+
+
+NOTHING_STOPPED = "not adopted: nothing is locked or halted for it: a difference that stays for two minutes is"
+
+
+def test_nothing_is_adopted_that_has_not_stayed_or_does_not_differ(world: Surprised) -> None:
     world.odd.units = {"KO": Decimal(3)}
-    with pytest.raises(NotFound, match="no lock 'KO'; a difference that stays for two minutes locks or halts"):
-        adopt(world.trader, "KO", reason="why not", by="anna")
-    with pytest.raises(NotFound, match="no halt 'cash'"):
-        adopt(world.trader, "", reason="why not", by="anna")
+    assert refused(world) == f"KO {NOTHING_STOPPED}"
+    world.odd.cash = Decimal(3)
+    assert refused(world, "") == f"cash {NOTHING_STOPPED}"
+    # Nor while trading stands still for another reason.
+    world.control(TradingState.HALTED)
+    world.control(TradingState.HALTED, "KO")
+    assert refused(world) == f"KO {NOTHING_STOPPED}"
+    assert refused(world, "") == f"cash {NOTHING_STOPPED}"
+    # But a person's own halt does not hide the difference for ever.
     world.pass_by(3)
-    world.odd.units = {}
-    with pytest.raises(NotFound, match="ledger and broker agree on it"):
-        adopt(world.trader, "KO", reason="why not", by="anna")
+    assert adopt(world.trader, "KO", "correction", reason="counted", by="anna").quantity == 3
+    assert adopt(world.trader, "", "deposit", reason="counted", by="anna").cash == 3
+    assert refused(world) == "KO not adopted: ledger and broker agree on it"
+
+
+def test_an_order_that_may_yet_explain_a_difference_comes_first(world: Surprised) -> None:
+    world.odd.cash = Decimal(-50)
+    world.pass_by(3)
+    world.control(TradingState.KILLED)
+    world.parts[:] = []
+    world.control(TradingState.ACTIVE)
+    with world.ledger.begin() as unit:
+        unit.book.set_watermark(world.clock.now())
+        unit.commit()
+    world.bought("KO", "10")
+    world.control(TradingState.KILLED)
+    assert refused(world, "").endswith("in KO is WORKING and may explain it")
+
+
+def test_nothing_is_adopted_from_a_broker_whose_clock_is_far_off(world: Surprised) -> None:
+    world.odd.cash = Decimal(-50)
+    world.pass_by(3)
+    late = type(world.clock)(world.clock.now() + timedelta(minutes=2))
+    with pytest.raises(ClocksDiffer):
+        adopt(replace(world.trader, clock=late), "", "correction", reason="why not", by="anna")
+
+
+def test_what_a_running_actor_books_meanwhile_is_not_booked_over(world: Surprised) -> None:
+    world.odd.cash = Decimal(-50)
+    world.pass_by(3)
+    positions = world.odd.positions
+
+    def slow() -> Known[Mapping[str, Decimal]]:
+        with world.ledger.begin() as unit:
+            unit.book.movement(Movement("sim", "fee", "fee", Decimal(-50), world.clock.now()))
+            unit.commit()
+        return positions()
+
+    answers = iter((positions, positions, slow))
+    world.odd.positions = lambda: next(answers)()  # type: ignore[method-assign]
+    assert refused(world, "") == "cash not adopted: the ledger changed meanwhile, from 10000 to 9950: try again"
+
+
+def test_two_adoptions_in_one_moment_are_two_movements(world: Surprised) -> None:
+    for gap in (-10, -25):
+        world.odd.cash = Decimal(gap)
+        if gap == -10:
+            world.pass_by(3)
+        adopt(world.trader, "", "correction", reason="fees", by="anna")
+    with world.ledger.begin(write=False) as unit:
+        assert unit.book.cash() == 9975
+        unit.verify()
 
 
 def test_what_explains_a_difference_is_booked_before_the_rest_is_adopted(world: Surprised) -> None:
@@ -234,7 +330,7 @@ def test_what_explains_a_difference_is_booked_before_the_rest_is_adopted(world: 
     world.pass_by(3)
     now = world.clock.now()
     world.odd.told = [Movement("sim", "a gift", "transfer", Decimal(0), now, "KO", Decimal(2))]
-    assert adopt(world.trader, "KO", reason="a gift of three, two of them told", by="anna").quantity == 1
+    assert adopt(world.trader, "KO", "correction", reason="a gift of three, two of them told", by="anna").quantity == 1
     with world.ledger.begin(write=False) as unit:
         rows = [(row.kind, row.quantity) for row in unit.book.movements() if row.symbol == "KO"]
         unit.verify()

@@ -43,10 +43,10 @@ def ledger() -> SqlLedger:
     return SqlLedger("sqlite://", "sim")
 
 
-def judged(ledger: SqlLedger, rulebook: Rulebook, at: datetime = NOW) -> TradingState:
+def judged(ledger: SqlLedger, rulebook: Rulebook, at: datetime = NOW, *, take_over: bool = True) -> TradingState:
     """The trading state after a start under `rulebook`."""
     with ledger.begin() as unit:
-        if judge_limits(unit, rulebook.values, rulebook.sha, at):
+        if judge_limits(unit, rulebook.values, rulebook.sha, at, take_over=take_over):
             unit.commit()
     with ledger.begin(write=False) as unit:
         row = unit.control.state()
@@ -106,10 +106,29 @@ def test_when_to_rebalance_is_no_limit(ledger: SqlLedger, rules: Rules) -> None:
     assert judged(ledger, rules(cooldown_days="1", turnover_cap="0.9")) is TradingState.ACTIVE
 
 
-def test_a_symbol_that_loses_its_sector_is_looser_and_one_that_gets_one_is_not(ledger: SqlLedger, rules: Rules) -> None:
+def test_what_a_person_approved_is_not_taken_back_by_an_actor_that_still_runs(ledger: SqlLedger, rules: Rules) -> None:
+    judged(ledger, rules())
+    approve(ledger, rules(position_cap="0.30"), NOW, days=7)
+    assert judged(ledger, rules(), NOW, take_over=False) is TradingState.ACTIVE
+    assert judged(ledger, rules(position_cap="0.30"), NOW + DAY) is TradingState.ACTIVE
+
+
+def test_what_was_approved_for_good_is_known_beside_what_ends(ledger: SqlLedger, rules: Rules) -> None:
+    judged(ledger, rules())
+    approve(ledger, rules(position_cap="0.30"), NOW, days=7)
+    with ledger.begin(write=False) as unit:
+        lasting = unit.control.approval(NOW, for_good=True)
+    assert lasting is not None
+    assert (lasting.sha, lasting.expires_at) == (rules().sha, None)
+
+
+def test_a_symbol_that_loses_its_sector_or_gets_another_is_looser_and_one_that_gets_its_first_is_not(
+    ledger: SqlLedger, rules: Rules
+) -> None:
     judged(ledger, rules({"KO": "Staples"}))
     assert judged(ledger, rules({"KO": "Staples", "XOM": "Energy"})) is TradingState.ACTIVE
-    assert judged(ledger, rules({"XOM": "Energy"})) is TradingState.REDUCING
+    assert judged(ledger, rules({"KO": "Staples 2", "XOM": "Energy"})) is TradingState.REDUCING
+    assert loosened({"sector of KO": "Staples"}, {}) == {"sector of KO": ("Staples", None)}
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
-"""Which limits were approved, by whom and until when: a chain of its own."""
+"""Which limits were approved, by whom and until when; and which movements each valuation holds: chains of their own."""
 
 from __future__ import annotations
 
 from alembic import op
-from sqlalchemy import Column, Integer, String, Text
+from sqlalchemy import Column, Date, Integer, String, Text, UniqueConstraint
 
 from ordinis.persistence.engine import Instant
 
@@ -26,18 +26,33 @@ def upgrade() -> None:
         Column("hash", String(64), nullable=False),
     )
     op.create_index("approval_by_account", "approval", ["account", "seq"])
+    op.create_table(
+        "valuation_mark",
+        Column("seq", Integer, primary_key=True, autoincrement=True),
+        Column("account", String, nullable=False),
+        Column("session", Date, nullable=False),
+        Column("movements", Integer, nullable=False),
+        Column("prev_hash", String(64), nullable=False),
+        Column("hash", String(64), nullable=False),
+        UniqueConstraint("account", "session"),
+    )
+    for table in ("approval", "valuation_mark"):
+        _forbid_changes(table)
+
+
+def _forbid_changes(table: str) -> None:
     if op.get_bind().dialect.name == "sqlite":
         for verb in ("UPDATE", "DELETE"):
             op.execute(
-                f"CREATE TRIGGER approval_no_{verb.lower()} BEFORE {verb} ON approval "
-                "BEGIN SELECT RAISE(ABORT, 'approval is append-only'); END"
+                f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
+                f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
             )
         return
     op.execute(
-        "CREATE FUNCTION approval_append_only() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN RAISE EXCEPTION 'approval is append-only'; END $$"
+        f"CREATE FUNCTION {table}_append_only() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$$ BEGIN RAISE EXCEPTION '{table} is append-only'; END $$"
     )
     op.execute(
-        "CREATE TRIGGER approval_append_only BEFORE UPDATE OR DELETE ON approval "
-        "FOR EACH ROW EXECUTE FUNCTION approval_append_only()"
+        f"CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE ON {table} "
+        f"FOR EACH ROW EXECUTE FUNCTION {table}_append_only()"
     )
