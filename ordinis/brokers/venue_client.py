@@ -6,6 +6,7 @@ answer that cannot be read) is ambiguous for an order and unknown for a query.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -47,6 +48,22 @@ def market_time(url: str) -> datetime:
         return parse_instant(httpx.get(f"{url}/now", timeout=10.0).raise_for_status().json())
     except (httpx.HTTPError, *UNREADABLE) as error:
         raise BrokerUnavailable("clock", f"{url}: {error}; start it with `ordinis venue`") from error
+
+
+class VenueClock:
+    """The market's own time, asked for each time: for a person who looks on while another process moves it."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def now(self) -> datetime:
+        return market_time(self._url)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def wait(self, seconds: float) -> None:
+        time.sleep(seconds)
 
 
 class VenueClient:

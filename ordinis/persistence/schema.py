@@ -9,17 +9,16 @@ from __future__ import annotations
 import sqlite3
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, inspect
+from sqlalchemy import Connection, Engine, column, create_engine, inspect, select, table
 from sqlalchemy.pool import StaticPool
 
 from ordinis.errors import StoreUnavailable
 from ordinis.persistence.engine import shown
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 Schema = Literal["ledger", "records"]
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -35,8 +34,21 @@ def upgrade(engine: Engine, schema: Schema) -> None:
         if engine.dialect.name == "sqlite" and not inspect(connection).get_table_names():
             for statement in _empty(schema):
                 connection.exec_driver_sql(statement)
-        else:
+        elif not _current(connection, schema):
             _migrate(engine, connection, schema)
+
+
+def newest(schema: Schema) -> str:
+    """The revision of the last migration, whose file is named by its number."""
+    return f"{schema}_{max(path.name[:4] for path in (MIGRATIONS / schema).glob('0*.py'))}"
+
+
+def _current(connection: Connection, schema: Schema) -> bool:
+    """Whether the tables are of today's version: a start after a crash must not wait for Alembic to be imported."""
+    if not inspect(connection).has_table(f"{schema}_version"):
+        return False
+    version = table(f"{schema}_version", column("version_num"))
+    return connection.execute(select(version.c.version_num)).scalars().all() == [newest(schema)]
 
 
 @cache
@@ -52,6 +64,10 @@ def _empty(schema: Schema) -> tuple[str, ...]:
 
 
 def _migrate(engine: Engine, connection: Connection, schema: Schema) -> None:
+    from alembic import command
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
     config = _config(schema)
     scripts = ScriptDirectory.from_config(config)
     current = MigrationContext.configure(connection, opts={"version_table": f"{schema}_version"}).get_current_revision()
@@ -66,6 +82,8 @@ def _migrate(engine: Engine, connection: Connection, schema: Schema) -> None:
 
 
 def _config(schema: Schema) -> Config:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.set_main_option("version_locations", str(MIGRATIONS / schema))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -38,6 +39,7 @@ from ordinis.errors import (
     StoreUnavailable,
 )
 from ordinis.persistence.engine import connect
+from ordinis.persistence.schema import Schema, _config, _current, newest, upgrade
 from ordinis.persistence.tables import metadata
 from ordinis.persistence.unit_of_work import SqlLedger, SqlUnitOfWork
 from ordinis.ports import ControlRow, OrderEvent
@@ -422,3 +424,19 @@ def test_sums_of_more_than_28_digits_keep_their_last_and_verify_in_any_order(led
     with ledger.begin(write=False) as unit:
         unit.verify()
         assert unit.book.cash() == Decimal("9999999999999.999999999999999998")
+
+
+@pytest.mark.parametrize("schema", ["ledger", "records"])
+def test_a_migration_is_numbered_by_its_file_and_the_last_is_what_an_empty_database_gets(
+    schema: Schema, tmp_path: Path
+) -> None:
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory.from_config(_config(schema))
+    assert newest(schema) == scripts.get_current_head()
+    for script in scripts.walk_revisions():
+        assert script.revision == f"{schema}_{Path(script.path).name[:4]}"
+    engine = connect(f"sqlite:///{tmp_path / 'new.db'}")
+    upgrade(engine, schema)
+    with engine.connect() as connection:
+        assert _current(connection, schema)
