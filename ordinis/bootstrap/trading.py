@@ -170,7 +170,7 @@ def adopt_now(settings: Settings, symbol: str, kind: str, *, reason: str, by: st
 def loosened_limits(settings: Settings, rules: Rulebook, *, for_good: bool = False) -> dict[str, tuple[Any, Any]]:
     """Limits in `rules` that are looser than those approved now, or for good: both values, by name.
 
-    None while nothing was ever traded.
+    Empty while nothing was ever traded.
     """
     from ordinis.governance.approvals import loosened
 

@@ -166,11 +166,12 @@ def _run(
 
 def _stuck(engine: OrderEngine, row: ControlRow) -> bool:
     """True when a drawdown waits for sales of what nobody quotes any more."""
+    if row.state is not TradingState.REDUCING or row.by != DRAWDOWN:
+        return False
     with engine.ledger.begin(write=False) as unit:
         held = sorted(unit.book.holdings())
     quotes = engine.broker.quotes(held)
-    waits = row.state is TradingState.REDUCING and row.by == DRAWDOWN
-    return bool(waits and held and isinstance(quotes, Known) and not quotes.value)
+    return bool(held) and isinstance(quotes, Known) and not quotes.value
 
 
 def _resume(actor: Actor) -> None:

@@ -216,8 +216,9 @@ class Wire:
 
 def accepted(lock: ControlRow | None, happened: datetime | None) -> bool:
     """True when a person has lifted the symbol's lock since what may be odd about it `happened`."""
-    lifted = lock is not None and lock.state is TradingState.ACTIVE
-    return lifted and happened is not None and lock is not None and lock.at >= happened
+    if lock is None or happened is None:
+        return False
+    return lock.state is TradingState.ACTIVE and lock.at >= happened
 
 
 def _heard(known: OrderIntent | None, order: BrokerOrder, state: OrderState, now: datetime) -> OrderEvent:
