@@ -30,7 +30,10 @@ def test_a_floor_above_a_ceiling_is_refused_either_way_round(asked: OverrideKind
         agree(higher, [lower])
     with pytest.raises(OverrideRefused):
         agree(lower, [higher])
-    agree(wish(asked, 0.05), [lower])
+    level = wish(asked, 0.05)
+    agree(level, [lower])
+    agree(lower, [level])
+    agree(level, [wish(stands, 0.10)])
     agree(higher, [wish(stands, 0.05, "XOM")])
 
 
@@ -38,3 +41,5 @@ def test_the_same_kind_takes_the_place_of_the_older_and_a_wish_without_weight_st
     agree(wish(K.MAX, 0.05), [wish(K.MAX, 0.10)])
     agree(wish(K.MIN, 0.05), [wish(K.NO_TRADE, None)])
     agree(wish(K.NO_TRADE, None), [wish(K.MAX, 0.05)])
+    with pytest.raises(OverrideRefused):
+        agree(wish(K.MIN, 0.10), [wish(K.NO_TRADE, None), wish(K.MAX, 0.05)])

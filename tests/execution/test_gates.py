@@ -14,6 +14,7 @@ import pytest
 
 from ordinis.costs.execution import expected_cash
 from ordinis.costs.models import SquareRootCost
+from ordinis.domain.canonical import canonical, digest
 from ordinis.domain.decisions import Decision, DecisionStatus
 from ordinis.domain.limits import Limits, OrderLimits, TradingState
 from ordinis.domain.market import Quote
@@ -125,6 +126,13 @@ def test_g5_a_price_may_be_five_seconds_old(world: World, age: float) -> None:
     verdict = judged(world, quote=lambda q: replace(q, at=q.at - timedelta(seconds=age)))
     assert passes(verdict) is (age <= 5.0)
     assert passes(verdict) or verdict == Waits("G5: the price of AAPL is 5.1 s old")
+
+
+@pytest.mark.parametrize("ahead", [10.0, 10.1])
+def test_g5_a_price_may_be_ahead_of_our_clock_by_the_skew(world: World, ahead: float) -> None:
+    verdict = judged(world, quote=lambda q: replace(q, at=q.at + timedelta(seconds=ahead)))
+    assert passes(verdict) is (ahead <= PACED.skew_seconds)
+    assert passes(verdict) or verdict == Waits("G5: the price of AAPL is -10.1 s old")
 
 
 def test_g5_no_price_no_order(world: World) -> None:
@@ -361,6 +369,20 @@ def test_a_wish_that_is_newer_than_the_decision_ends_what_is_left_of_it(
     wish(world, kind, value, symbol=symbol, later=SECOND)
     assert passes(judged(world, later=SECOND)) is buy
     assert passes(judged(world, Side.SELL, later=SECOND)) is sell
+
+
+def test_a_decision_whose_inputs_say_nothing_of_overrides_was_made_without_them(world: World) -> None:
+    inputs = canonical({"as_of": "long ago"})
+    bare = replace(
+        world.decide(as_of=world.clock.now() - HOUR), id="bare", as_of=world.clock.now(), inputs_sha=digest(inputs)
+    )
+    with world.ledger.begin() as unit:
+        unit.decisions.add(bare, inputs, [], [])
+        unit.commit()
+    wish(world, OverrideKind.MAX, 0.5)
+    verdict = judged(world, decided=lambda decision: replace(decision, inputs_sha=digest(inputs)))
+    assert isinstance(verdict, Denied)
+    assert verdict.reason.endswith("was made without it")
 
 
 def test_a_ceiling_of_a_person_shrinks_a_buy_and_ends_with_its_time(world: World) -> None:

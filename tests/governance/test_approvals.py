@@ -60,6 +60,35 @@ def approve(ledger: SqlLedger, rulebook: Rulebook, at: datetime, days: int) -> N
         unit.commit()
 
 
+def test_a_judgement_says_whether_it_wrote_and_takes_nothing_over_unless_it_is_told_to(
+    ledger: SqlLedger, rules: Rules
+) -> None:
+    first, tighter = rules(), rules(position_cap="0.10")
+
+    def wrote(rulebook: Rulebook, **how: bool) -> bool:
+        with ledger.begin() as unit:
+            judged = judge_limits(unit, rulebook.values, rulebook.sha, NOW, **how)
+            unit.commit()
+        return judged
+
+    def approved() -> tuple[str, str] | None:
+        with ledger.begin(write=False) as unit:
+            row = unit.control.approval(NOW)
+        return None if row is None else (row.sha, row.reason)
+
+    assert not wrote(first)
+    assert approved() is None
+    assert wrote(first, take_over=True)
+    assert approved() == (first.sha, "the first of this account")
+    assert not wrote(first, take_over=True)
+    assert not wrote(tighter)
+    assert approved() == (first.sha, "the first of this account")
+    assert wrote(tighter, take_over=True)
+    assert approved() == (tighter.sha, "nothing is looser")
+    assert wrote(first)
+    assert not wrote(first)
+
+
 def test_the_first_limits_and_tighter_ones_are_taken_over(ledger: SqlLedger, rules: Rules) -> None:
     assert judged(ledger, rules()) is TradingState.ACTIVE
     assert judged(ledger, rules(position_cap="0.10"), NOW + DAY) is TradingState.ACTIVE

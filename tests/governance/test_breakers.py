@@ -10,7 +10,7 @@ import pytest
 
 from ordinis.domain.limits import Breakers, TradingState
 from ordinis.domain.portfolio import PortfolioSnapshot
-from ordinis.governance.breakers import DAILY_LOSS, DRAWDOWN, a_new_day, judge_book, lower
+from ordinis.governance.breakers import DAILY_LOSS, DRAWDOWN, a_new_day, judge_book, lower, restarted
 from ordinis.persistence.unit_of_work import SqlLedger
 from ordinis.ports import ControlRow
 
@@ -161,3 +161,18 @@ def test_a_loss_at_the_very_open_belongs_to_the_new_session(ledger: SqlLedger) -
         unit.control.set(ControlRow(TradingState.REDUCING, "test", DAILY_LOSS, OPENED))
         assert not a_new_day(unit, OPENED, NOW)
         assert a_new_day(unit, OPENED + timedelta(microseconds=1), NOW)
+
+
+def test_a_peak_counts_from_the_first_resume_after_the_last_drawdown(ledger: SqlLedger) -> None:
+    def restart(*rows: tuple[TradingState, str]) -> datetime | None:
+        with ledger.begin() as unit:
+            for minutes, (state, by) in enumerate(rows):
+                unit.control.set(ControlRow(state, "test", by, NOW + timedelta(minutes=minutes)))
+            return restarted(unit.control)
+
+    down, halt, up = (TradingState.REDUCING, DRAWDOWN), (TradingState.HALTED, "ben"), (TradingState.ACTIVE, "anna")
+    assert restart() is None
+    assert restart(halt, up) is None
+    assert restart(up, down, halt) is None
+    assert restart(down, halt, up, halt, up) == NOW + timedelta(minutes=2)
+    assert restart(down, up, halt, down, halt, up) == NOW + timedelta(minutes=5)
