@@ -1,8 +1,7 @@
 """Now, and the exchange's days.
 
 `now` comes from a Clock and nowhere else: the system's own, or one that a replay sets. Trading days come from the
-exchange's calendar with its holidays and half days, never from the weekday. The sample's prices begin in 1990 and
-the calendar library's default does not, so its first session is named here.
+exchange's calendar with its holidays and half days, never from the weekday.
 """
 
 from __future__ import annotations
@@ -12,11 +11,10 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from typing import Any
 
 from ordinis.errors import DataUnavailable
+from ordinis.trading_hours import trading_hours
 
-FIRST_SESSION = date(1990, 1, 2)
 CLOSING_WINDOW = timedelta(minutes=15)
 """How long before the close the actor trades."""
 
@@ -66,14 +64,10 @@ class TradingCalendar:
     """The sessions of one exchange from 1990 on, with the instants of their open and close."""
 
     def __init__(self, exchange: str = "XNYS") -> None:
-        # pandas comes with this import: a process that only prints help must not pay for it.
-        import exchange_calendars
-
-        calendar = exchange_calendars.get_calendar(exchange, start=FIRST_SESSION.isoformat())
+        hours = trading_hours(exchange, SystemClock().now().date())
         self.exchange = exchange
-        self.sessions: tuple[date, ...] = tuple(stamp.date() for stamp in calendar.sessions)
-        self._opens = _instants(calendar.opens)
-        self._closes = _instants(calendar.closes)
+        self.sessions = hours.sessions
+        self._opens, self._closes = hours.opens, hours.closes
 
     def is_session(self, day: date) -> bool:
         at = bisect_left(self.sessions, day)
@@ -143,12 +137,7 @@ def first_of_period(period: str, session: date, previous: date) -> bool:
     raise ValueError(f"{period!r} is not day, week, month or quarter")
 
 
-def _instants(stamps: Any) -> list[datetime]:
-    """A pandas column of stamps as plain datetimes in UTC."""
-    return [stamp.to_pydatetime().astimezone(UTC) for stamp in stamps.dt.tz_convert("UTC")]
-
-
 @lru_cache(maxsize=4)
 def trading_calendar(exchange: str = "XNYS") -> TradingCalendar:
-    """The calendar of `exchange`, built once a process: it takes a second."""
+    """The calendar of `exchange`, read once a process."""
     return TradingCalendar(exchange)

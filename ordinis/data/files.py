@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from ordinis.clock import FIRST_SESSION
 from ordinis.domain.market import MarketEvent
 from ordinis.errors import DataUnavailable
+from ordinis.trading_hours import FIRST_SESSION
 
 
 class FileSource:

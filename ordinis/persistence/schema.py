@@ -6,13 +6,11 @@ database that is newer than the code is refused: older code would not know what 
 
 from __future__ import annotations
 
-import sqlite3
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from sqlalchemy import Connection, Engine, column, create_engine, inspect, select, table
-from sqlalchemy.pool import StaticPool
+from sqlalchemy import Connection, Engine, column, inspect, select, table
 
 from ordinis.errors import StoreUnavailable
 from ordinis.persistence.engine import shown
@@ -22,6 +20,8 @@ if TYPE_CHECKING:
 
 Schema = Literal["ledger", "records"]
 MIGRATIONS = Path(__file__).parent / "migrations"
+BETWEEN = "\n\n"
+"""Between two statements of a script."""
 
 
 def upgrade(engine: Engine, schema: Schema) -> None:
@@ -32,10 +32,10 @@ def upgrade(engine: Engine, schema: Schema) -> None:
     """
     with engine.begin() as connection:
         if engine.dialect.name == "sqlite" and not inspect(connection).get_table_names():
-            for statement in _empty(schema):
+            for statement in _newest_statements(schema):
                 connection.exec_driver_sql(statement)
         elif not _current(connection, schema):
-            _migrate(engine, connection, schema)
+            migrate(connection, schema)
 
 
 def newest(schema: Schema) -> str:
@@ -52,18 +52,22 @@ def _current(connection: Connection, schema: Schema) -> bool:
 
 
 @cache
-def _empty(schema: Schema) -> tuple[str, ...]:
-    """The statements of an empty SQLite database of today's version: every migration, run once a process."""
-    engine = create_engine("sqlite://", poolclass=StaticPool)
-    with engine.begin() as connection:
-        _migrate(engine, connection, schema)
-        dump: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
-        written = tuple(dump.iterdump())
-    engine.dispose()
-    return tuple(statement for statement in written if statement not in ("BEGIN TRANSACTION;", "COMMIT;"))
+def _newest_statements(schema: Schema) -> tuple[str, ...]:
+    """What makes a SQLite database of today's version: neither a start nor a check waits for all the migrations."""
+    return tuple(script(schema).read_text(encoding="utf-8").rstrip().split(BETWEEN))
 
 
-def _migrate(engine: Engine, connection: Connection, schema: Schema) -> None:
+def script(schema: Schema) -> Path:
+    """Where today's tables are kept, as scripts/schema.py writes them from the migrations."""
+    return MIGRATIONS / f"{schema}.sql"
+
+
+def migrate(connection: Connection, schema: Schema) -> None:
+    """Run the migrations that the database has not had yet.
+
+    Raises:
+        StoreUnavailable: the database is of a version that this code does not know.
+    """
     from alembic import command
     from alembic.runtime.migration import MigrationContext
     from alembic.script import ScriptDirectory
@@ -75,7 +79,8 @@ def _migrate(engine: Engine, connection: Connection, schema: Schema) -> None:
         return
     if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
         raise StoreUnavailable(
-            shown(engine), f"its {schema} schema is at {current}, newer than this code knows; upgrade Ordinis"
+            shown(connection.engine),
+            f"its {schema} schema is at {current}, newer than this code knows; upgrade Ordinis",
         )
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

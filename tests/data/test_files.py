@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ordinis.clock import FIRST_SESSION
 from ordinis.data.files import FileSource
 from ordinis.errors import DataUnavailable
+from ordinis.trading_hours import FIRST_SESSION
 
 
 def a_file(folder: Path, *lines: str) -> Path:

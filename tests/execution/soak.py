@@ -47,7 +47,8 @@ TESTED = (
         f"ordinis/{name}/**/*.py"
         for name in ("brokers", "costs", "domain", "execution", "governance", "persistence", "ports")
     ),
-    *("ordinis/clock.py", "ordinis/errors.py", "ordinis/**/*.yaml", "tests/brokers/market.py"),
+    *("ordinis/clock.py", "ordinis/trading_hours.py", "ordinis/errors.py", "ordinis/**/*.yaml", "ordinis/**/*.sql"),
+    "tests/brokers/market.py",
     *(f"tests/execution/{name}.py" for name in RIGS),
 )
 """The order path, and what it is tested with."""

@@ -12,8 +12,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import StaticPool
 
 from ordinis.domain.canonical import canonical, digest
 from ordinis.domain.decisions import Decision, DecisionStatus, Source, Verdict, decision_id
@@ -39,7 +40,7 @@ from ordinis.errors import (
     StoreUnavailable,
 )
 from ordinis.persistence.engine import connect
-from ordinis.persistence.schema import Schema, _config, _current, newest, upgrade
+from ordinis.persistence.schema import Schema, _config, _current, migrate, newest, upgrade
 from ordinis.persistence.tables import metadata
 from ordinis.persistence.unit_of_work import SqlLedger, SqlUnitOfWork
 from ordinis.ports import ControlRow, OrderEvent
@@ -440,3 +441,21 @@ def test_a_migration_is_numbered_by_its_file_and_the_last_is_what_an_empty_datab
     upgrade(engine, schema)
     with engine.connect() as connection:
         assert _current(connection, schema)
+
+
+@pytest.mark.parametrize("schema", ["ledger", "records"])
+def test_the_script_of_a_new_database_makes_what_the_migrations_make(schema: Schema) -> None:
+    by_script, by_migrations = (create_engine("sqlite://", poolclass=StaticPool) for _ in range(2))
+    upgrade(by_script, schema)
+    with by_migrations.begin() as connection:
+        migrate(connection, schema)
+    kept, made = (_contents(engine) for engine in (by_script, by_migrations))
+    assert kept == made, "run `python scripts/schema.py`, and commit what it wrote"
+
+
+def _contents(engine: Engine) -> tuple[set[tuple[object, ...]], list[tuple[object, ...]]]:
+    """The definitions of everything in it, and the version that it says it is."""
+    with engine.connect() as connection:
+        defined = {tuple(row) for row in connection.exec_driver_sql("SELECT name, type, sql FROM sqlite_master")}
+        [version] = (name for name, kind, _ in defined if kind == "table" and name.endswith("_version"))
+        return defined, [tuple(row) for row in connection.exec_driver_sql(f"SELECT * FROM {version}")]

@@ -1,0 +1,50 @@
+CREATE TABLE attribution (
+	account VARCHAR NOT NULL, 
+	session DATE NOT NULL, 
+	kind VARCHAR NOT NULL, 
+	name VARCHAR NOT NULL, 
+	value FLOAT NOT NULL, 
+	PRIMARY KEY (account, session, kind, name)
+);
+
+CREATE TABLE batch (
+	id VARCHAR(64) NOT NULL, 
+	contract VARCHAR NOT NULL, 
+	source VARCHAR NOT NULL, 
+	rows INTEGER NOT NULL, 
+	clean INTEGER NOT NULL, 
+	rejected INTEGER NOT NULL, 
+	reasons TEXT NOT NULL, 
+	at VARCHAR(27) NOT NULL, 
+	PRIMARY KEY (id)
+);
+
+CREATE TABLE job_run (
+	job VARCHAR NOT NULL, 
+	logical_date DATE NOT NULL, 
+	status VARCHAR NOT NULL, 
+	started_at VARCHAR(27) NOT NULL, 
+	finished_at VARCHAR(27), 
+	detail TEXT NOT NULL, 
+	PRIMARY KEY (job, logical_date)
+);
+
+CREATE TABLE quarantine (
+	batch_id VARCHAR(64) NOT NULL, 
+	row_no INTEGER NOT NULL, 
+	symbol VARCHAR, 
+	session DATE, 
+	reasons TEXT NOT NULL, 
+	payload TEXT NOT NULL, 
+	PRIMARY KEY (batch_id, row_no), 
+	FOREIGN KEY(batch_id) REFERENCES batch (id)
+);
+
+CREATE TABLE records_version (
+	version_num VARCHAR(32) NOT NULL, 
+	CONSTRAINT records_version_pkc PRIMARY KEY (version_num)
+);
+
+INSERT INTO "records_version" VALUES('records_0001');
+
+CREATE INDEX ix_batch_at ON batch (at);
