@@ -78,7 +78,7 @@ class MeanCVaR:
             "confidence_level": float(self.confidence_level),
             "mean_weight": float(self.mean_weight),
         }
-        return version_of(self.name, 1, parameters)
+        return version_of(self.name, 2, parameters)
 
     def allocate(self, view: MarketView, portfolio: PortfolioSnapshot) -> Allocation:
         def solve(returns: FloatArray, symbols: Sequence[str]) -> FloatArray:
