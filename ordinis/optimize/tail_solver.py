@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ordinis.errors import SolverFailed
+from ordinis.optimize.blocks import Tail
 from ordinis.optimize.bounds import lower_bound
-from ordinis.optimize.interior import Interior, Tail
+from ordinis.optimize.interior import Interior
 from ordinis.optimize.region import BoolArray, Prices, Region, TradingCosts
 from ordinis.optimize.scenarios import Array, Scenarios, host
 from ordinis.ports import FloatArray

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ordinis.errors import SolverFailed
-from ordinis.optimize import interior
+from ordinis.optimize import blocks
 from ordinis.optimize.bounds import lower_bound
 from ordinis.optimize.region import Prices, Region, TradingCosts
 from ordinis.optimize.scenarios import Scenarios, largest_by_sort
@@ -156,13 +156,13 @@ def test_a_step_in_the_wrong_direction_is_not_called_an_answer(monkeypatch: pyte
     """The bounds do not believe the method: whatever it does, what is certified is certified."""
     program = a_program(0)
     right = solved(program)
-    honest = interior.Tail.mixture
+    honest = blocks.Tail.mixture
 
-    def lie(tail: interior.Tail) -> FloatArray:
+    def lie(tail: blocks.Tail) -> FloatArray:
         mixture = honest(tail)
         return np.asarray(np.roll(mixture, 1))
 
-    monkeypatch.setattr(interior.Tail, "mixture", lie)
+    monkeypatch.setattr(blocks.Tail, "mixture", lie)
     with pytest.raises(SolverFailed, match=r"gap \d"):
         solved(program)
     assert right.gap <= GAP

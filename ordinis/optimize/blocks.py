@@ -1,0 +1,301 @@
+"""The blocks that the interior point method is made of: scenarios, bounds, rows, and sums of absolute values.
+
+Each holds its variables x > 0 with their multipliers z > 0 (`Pairs`), adds its part to the (N, N) matrix or a row to
+the border, and finds its own direction once that of the weights is known. Only the scenarios' block lies where the
+scenarios lie; vectors of length N stay on this machine.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ordinis.optimize.region import Region
+from ordinis.optimize.scenarios import Array, host
+from ordinis.ports import FloatArray
+
+TIE = 1e-12
+"""Added to equalities, which may say the same twice."""
+IDLE = 1e-11
+"""What a trade costs at least, so that a rise and a fall of the same weight at once is never free."""
+LEVEL_STEPS, LEVEL_TOLERANCE = 30, 0.02
+
+
+class Pairs:
+    """Variables x > 0 with their multipliers z > 0, and where both are going."""
+
+    def __init__(self, x: Array, z: Array, module: Any = np) -> None:
+        self.x, self.z, self._xp = x, z, module
+        self.dx: Array = None
+        self.dz: Array = None
+
+    def __len__(self) -> int:
+        return int(np.prod(self.x.shape))
+
+    def gap(self) -> float:
+        return float(self._xp.sum(self.x * self.z))
+
+    def aim(self, mu: float | None) -> Array:
+        """What x dz + z dx shall be: towards zero by the first order, or towards `mu` by the second."""
+        self.target = -self.x * self.z if mu is None else mu - self.x * self.z - self.dx * self.dz
+        return self.target
+
+    def follow(self, dx: Array) -> None:
+        self.dx, self.dz = dx, (self.target - self.z * dx) / self.x
+
+    def lead(self, dz: Array) -> None:
+        self.dx, self.dz = (self.target - self.x * dz) / self.z, dz
+
+    def room(self) -> tuple[float, float]:
+        """1 / how far x and z may go; at most zero where they may go for ever."""
+        if not len(self):
+            return 0.0, 0.0
+        return float(-self._xp.min(self.dx / self.x)), float(-self._xp.min(self.dz / self.z))
+
+    def gap_after(self, primal: float, dual: float) -> float:
+        return float(self._xp.sum((self.x + primal * self.dx) * (self.z + dual * self.dz)))
+
+    def step(self, primal: float, dual: float) -> None:
+        self.x, self.z = self.x + primal * self.dx, self.z + dual * self.dz
+
+
+class Tail:
+    """The scenarios: u and v with their multipliers k - y and y, kept where the scenarios are."""
+
+    def __init__(self, rows: Array, offset: Array | None, share: float, module: Any) -> None:
+        """(m, N) `rows` of returns, (m,) `offset` returns of what is fixed; `share` is k."""
+        self.rows, self.share, self._xp, self._offset = rows, share, module, offset
+        self._signs = module.asarray([[-1.0], [1.0]], dtype=module.float64)
+
+    def path(self, weights: FloatArray) -> Array:
+        """(m,) returns."""
+        path = self.rows @ self._xp.asarray(weights)
+        return path if self._offset is None else path + self._offset
+
+    def begin(self, weights: FloatArray, mu: float) -> float:
+        """Put every scenario on the central path of `mu`; return the level t at which their y sum to about one."""
+        xp, k = self._xp, self.share
+        losses = -self.path(weights)
+        low, high = float(xp.min(losses)) - mu * losses.shape[0], float(xp.max(losses))
+        level = high
+        for _ in range(LEVEL_STEPS):
+            beyond = k * (losses - level)
+            root = xp.sqrt(beyond * beyond + 4.0 * mu * mu)
+            # The larger root of u, from u (k - y) = v y = mu and u - v = loss - level; v is u without `beyond`.
+            twice = root + xp.abs(beyond) + 2.0 * mu
+            large, small = twice / (2.0 * k), 2.0 * mu * mu / k / (twice - 2.0 * mu) + mu / k
+            u, v = xp.where(beyond > 0.0, large, small), xp.where(beyond > 0.0, small, large)
+            y = mu / v
+            excess = float(xp.sum(y)) - 1.0
+            if abs(excess) < LEVEL_TOLERANCE:
+                break
+            low, high = (level, high) if excess > 0.0 else (low, level)
+            step = level + excess / float(xp.sum(1.0 / (u / (k - y) + v / y)))
+            level = step if low < step < high else (low + high) / 2.0
+        self.pairs = Pairs(xp.stack([u, v]), xp.stack([k - y, y]), xp)
+        return level
+
+    def pushed(self, weights: FloatArray, level: float) -> tuple[FloatArray, float]:
+        """(N,) A'y and the sum of y."""
+        y = self.pairs.z[1, :]
+        u, v = self.pairs.x[0, :], self.pairs.x[1, :]
+        self._missing = v - u - self.path(weights) - level
+        return host(self.rows.T @ y), float(self._xp.sum(y))
+
+    def matrix(self) -> FloatArray:
+        """(N + 1, N + 1): A'DA with the column and the corner of t."""
+        xp, count = self._xp, self.rows.shape[1]
+        self._weight = 1.0 / xp.sum(self.pairs.x / self.pairs.z, axis=0)
+        root = xp.sqrt(self._weight)
+        scaled = self.rows * root[:, None]
+        whole = np.empty((count + 1, count + 1))
+        whole[:count, :count] = host(scaled.T @ scaled)
+        whole[:count, count] = whole[count, :count] = host(scaled.T @ root)
+        whole[count, count] = float(xp.sum(self._weight))
+        return whole
+
+    def aim(self, mu: float | None) -> tuple[FloatArray, float]:
+        """Right-hand sides of w's equation, (N,), and of t's."""
+        xp = self._xp
+        self._pull = self._missing + xp.sum(self._signs * (self.pairs.aim(mu) / self.pairs.z), axis=0)
+        pulled = self._weight * self._pull
+        return host(self.rows.T @ pulled), float(xp.sum(pulled))
+
+    def move(self, direction: FloatArray, level: float) -> None:
+        dy = self._weight * (self._pull - self.rows @ self._xp.asarray(direction) - level)
+        self.pairs.lead(self._signs * dy)
+
+    def excess(self, weights: FloatArray, level: float) -> float:
+        """k times the sum of what the losses have above `level`."""
+        beyond = -self.path(weights) - level
+        return self.share * float(self._xp.sum(self._xp.where(beyond > 0.0, beyond, 0.0)))
+
+    def mixture(self) -> Array:
+        """(m,) weights of the scenarios: at least zero, at most k, summing to one."""
+        xp, y = self._xp, self.pairs.z[1, :]
+        mixture = xp.minimum(y / xp.sum(y), xp.asarray(self.share, dtype=xp.float64))
+        # What the limit took away goes to those below it, in proportion to their room.
+        room = self.share - mixture
+        return mixture + room * ((1.0 - xp.sum(mixture)) / xp.sum(room))
+
+
+class Box:
+    """lower < w < upper."""
+
+    def __init__(self, weights: FloatArray, lower: FloatArray, upper: FloatArray, mu: float, slope: FloatArray) -> None:
+        """`slope` is the difference that the two multipliers must have."""
+        x = np.stack([weights - lower, upper - weights])
+        half = 0.5 * mu / x.min(axis=0)
+        root = np.sqrt(slope * slope / 4.0 + half * half)
+        self.pairs = Pairs(x, np.maximum(np.stack([root + slope / 2.0, root - slope / 2.0]), 1e-3 * half))
+
+    @property
+    def slope(self) -> FloatArray:
+        return np.asarray(self.pairs.z[0] - self.pairs.z[1])
+
+    @property
+    def diagonal(self) -> FloatArray:
+        return np.asarray((self.pairs.z / self.pairs.x).sum(axis=0))
+
+    def aim(self, mu: float | None) -> FloatArray:
+        pulled = self.pairs.aim(mu) / self.pairs.x
+        return np.asarray(pulled[0] - pulled[1])
+
+    def move(self, direction: FloatArray) -> None:
+        self.pairs.follow(np.stack([direction, -direction]))
+
+
+class Rows:
+    """The region's rows as E w = e and G w + slack = g."""
+
+    def __init__(self, region: Region, weights: FloatArray, mu: float, slope: FloatArray) -> None:
+        """`slope` is what the multipliers of the equalities shall take as much of as they can."""
+        same = region.row_lower == region.row_upper
+        above, below = np.isfinite(region.row_upper) & ~same, np.isfinite(region.row_lower) & ~same
+        self._places = np.concatenate([np.nonzero(kind)[0] for kind in (same, above, below)])
+        self._equal = int(same.sum())
+        self._signs = np.where(np.arange(len(self._places)) < self._equal + above.sum(), 1.0, -1.0)
+        self.matrix = region.rows[self._places] * self._signs[:, None]
+        self._bounds = np.concatenate(
+            [
+                region.row_upper[same],
+                region.row_upper[above],
+                -region.row_lower[below],
+            ]
+        )
+        self._count = len(region.rows)
+        slack = np.maximum((self._bounds - self.matrix @ weights)[self._equal :], 1e-2)
+        self.pairs = Pairs(slack, mu / slack)
+        self._equalities = np.zeros(self._equal)
+        if self._equal:
+            rest = slope - self.matrix[self._equal :].T @ self.pairs.z
+            self._equalities = np.linalg.lstsq(self.matrix[: self._equal].T, rest, rcond=None)[0]
+
+    @property
+    def multipliers(self) -> FloatArray:
+        """Positive where a row pushes down; those of equalities have either sign."""
+        return np.asarray(np.concatenate([self._equalities, self.pairs.z]))
+
+    @property
+    def corner(self) -> FloatArray:
+        return np.asarray(np.concatenate([np.full(self._equal, TIE), self.pairs.x / self.pairs.z]))
+
+    def missing(self, weights: FloatArray) -> float:
+        """The largest residual."""
+        self._missing = self._bounds - self.matrix @ weights
+        self._missing[self._equal :] -= self.pairs.x
+        return float(np.abs(self._missing).max(initial=0.0))
+
+    def aim(self, mu: float | None) -> FloatArray:
+        target = np.concatenate([np.zeros(self._equal), self.pairs.aim(mu) / self.pairs.z])
+        return np.asarray(self._missing - target)
+
+    def move(self, multipliers: FloatArray) -> None:
+        self._dequalities = multipliers[: self._equal]
+        self.pairs.lead(multipliers[self._equal :])
+
+    def step(self, dual: float) -> None:
+        self._equalities = self._equalities + dual * self._dequalities
+
+    def prices(self) -> FloatArray:
+        """(K,) of the region's rows, positive where a lower bound pushes up."""
+        prices = np.zeros(self._count)
+        np.add.at(prices, self._places, -self.multipliers * self._signs)
+        return prices
+
+
+class Split:
+    """w - reference = rise - fall, each >= 0 and costing linear q + power q^(3/2), their sum limited or not."""
+
+    signs = np.array([[1.0], [-1.0]])
+
+    def __init__(
+        self,
+        weights: FloatArray,
+        reference: FloatArray,
+        linear: FloatArray,
+        power: FloatArray,
+        limit: float | None,
+        mu: float,
+    ) -> None:
+        self._reference, self._limit = reference, limit
+        self._linear, self._power = np.maximum(linear, IDLE), power
+        apart = weights - reference
+        least = 0.5 / len(weights) * max(1.0, float(np.abs(apart).sum()))
+        x = np.stack([np.maximum(apart, 0.0) + least, np.maximum(-apart, 0.0) + least])
+        self.pairs = Pairs(x, mu / x)
+        slack = np.array([] if limit is None else [max(limit - float(x.sum()), 0.1 * limit, 1e-3)])
+        self.limit = Pairs(slack, mu / slack)
+        self.balance = np.zeros(len(weights))
+        """Multiplier of w - reference = rise - fall."""
+
+    @property
+    def price(self) -> float:
+        """Of the limit."""
+        return float(self.limit.z.sum())
+
+    def prepare(self, weights: FloatArray) -> None:
+        """The residuals of this point, and what elimination leaves: a diagonal, and a row of the border."""
+        x, z = self.pairs.x, self.pairs.z
+        root = np.sqrt(x)
+        self._dual = self._linear + 1.5 * self._power * root - self.signs * self.balance - z + self.price
+        self._apart = weights - self._reference - x[0] + x[1]
+        self._inverse = 1.0 / (0.75 * self._power / root + z / x)
+        self._whole = self._inverse.sum(axis=0)
+        self.diagonal = 1.0 / self._whole
+        self._tilt = self._inverse[0] - self._inverse[1]
+        self.border = self.diagonal * self._tilt
+
+        self._over = 0.0 if self._limit is None else self._limit - float(x.sum() + self.limit.x.sum())
+
+    @property
+    def primal_missing(self) -> float:
+        return max(float(np.abs(self._apart).max()), abs(self._over))
+
+    @property
+    def dual_missing(self) -> float:
+        return float(np.abs(self._dual).max())
+
+    @property
+    def corner(self) -> FloatArray:
+        return np.asarray((self._whole - self.border * self._tilt).sum() + self.limit.x / self.limit.z)
+
+    def aim(self, mu: float | None) -> tuple[FloatArray, FloatArray]:
+        """Right-hand sides of w's equation, (N,), and of the limit's, (1,) or none."""
+        self._pull = self._dual - self.pairs.aim(mu) / self.pairs.x
+        eased = self._pull * self._inverse
+        self._shift = self._apart + eased[0] - eased[1]
+        limited = self.limit.aim(mu)
+        if self._limit is not None:
+            limited = self._over - limited / self.limit.z + eased.sum() - self._shift @ self.border
+        return -self.diagonal * self._shift, limited
+
+    def move(self, direction: FloatArray, price: FloatArray) -> None:
+        self.limit.lead(price)
+        rise = price.sum()
+        self._dbalance = self.diagonal * (direction + self._shift + rise * self._tilt)
+        self.pairs.follow((self.signs * self._dbalance - self._pull - rise) * self._inverse)
+
+    def step(self, dual: float) -> None:
+        self.balance = self.balance + dual * self._dbalance
