@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # One numeric thread: runs repeat to the byte, and two cores are shared with Ray and Prefect.
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test test-all soak mutation lint bench constraints clean
+.PHONY: demo test test-all soak mutation lint bench bench-full constraints clean
 
 demo: $(READY)
 	$(BIN)/ordinis demo
@@ -40,10 +40,17 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 bench: $(READY)
+	$(BIN)/python -m benchmarks.mean_cvar
 	$(BIN)/python -m benchmarks.allocations
 	$(BIN)/python -m benchmarks.cycle
 	$(BIN)/python -m benchmarks.order_path
 	$(BIN)/python -m benchmarks.recovery
+
+# Beside libraries that this project does not need, in an environment of theirs.
+bench-full: $(READY)
+	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet cvqp==0.3.0 riskfolio-lib==7.4.0
+	$(BIN)/python -m benchmarks.mean_cvar --full --peers .venv-peers/bin/python
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -54,4 +61,4 @@ constraints: $(READY)
 	$(BIN)/python scripts/constraints.py
 
 clean:
-	rm -rf $(VENV) .ordinis build mutants *.egg-info
+	rm -rf $(VENV) .venv-peers .ordinis build mutants *.egg-info

@@ -23,18 +23,15 @@ LEVEL_STEPS, LEVEL_TOLERANCE = 30, 0.02
 
 
 class Pairs:
-    """Variables x > 0 with their multipliers z > 0, and where both are going."""
+    """(n,) variables x > 0 with their multipliers z > 0, and where both are going."""
 
     def __init__(self, x: Array, z: Array, module: Any = np) -> None:
-        self.x, self.z, self._xp = x, z, module
+        self.x, self.z, self.count, self._xp = x, z, int(x.shape[0]), module
         self.dx: Array = None
         self.dz: Array = None
 
-    def __len__(self) -> int:
-        return int(np.prod(self.x.shape))
-
     def gap(self) -> float:
-        return float(self._xp.sum(self.x * self.z))
+        return float(self.x @ self.z)
 
     def aim(self, mu: float | None) -> Array:
         """What x dz + z dx shall be: towards zero by the first order, or towards `mu` by the second."""
@@ -49,12 +46,12 @@ class Pairs:
 
     def room(self) -> tuple[float, float]:
         """1 / how far x and z may go; at most zero where they may go for ever."""
-        if not len(self):
+        if not self.count:
             return 0.0, 0.0
         return float(-self._xp.min(self.dx / self.x)), float(-self._xp.min(self.dz / self.z))
 
     def gap_after(self, primal: float, dual: float) -> float:
-        return float(self._xp.sum((self.x + primal * self.dx) * (self.z + dual * self.dz)))
+        return float((self.x + primal * self.dx) @ (self.z + dual * self.dz))
 
     def step(self, primal: float, dual: float) -> None:
         self.x, self.z = self.x + primal * self.dx, self.z + dual * self.dz
@@ -66,7 +63,7 @@ class Tail:
     def __init__(self, rows: Array, offset: Array | None, share: float, module: Any) -> None:
         """(m, N) `rows` of returns, (m,) `offset` returns of what is fixed; `share` is k."""
         self.rows, self.share, self._xp, self._offset = rows, share, module, offset
-        self._signs = module.asarray([[-1.0], [1.0]], dtype=module.float64)
+        self._count = int(rows.shape[0])
 
     def path(self, weights: FloatArray) -> Array:
         """(m,) returns."""
@@ -93,20 +90,28 @@ class Tail:
             low, high = (level, high) if excess > 0.0 else (low, level)
             step = level + excess / float(xp.sum(1.0 / (u / (k - y) + v / y)))
             level = step if low < step < high else (low + high) / 2.0
-        self.pairs = Pairs(xp.stack([u, v]), xp.stack([k - y, y]), xp)
+        self.pairs = Pairs(xp.concat([u, v]), xp.concat([k - y, y]), xp)
         return level
+
+    @property
+    def _y(self) -> Array:
+        return self.pairs.z[self._count :]
+
+    def _halves(self, both: Array) -> tuple[Array, Array]:
+        """What concerns u, and what concerns v."""
+        return both[: self._count], both[self._count :]
 
     def pushed(self, weights: FloatArray, level: float) -> tuple[FloatArray, float]:
         """(N,) A'y and the sum of y."""
-        y = self.pairs.z[1, :]
-        u, v = self.pairs.x[0, :], self.pairs.x[1, :]
+        u, v = self._halves(self.pairs.x)
         self._missing = v - u - self.path(weights) - level
-        return host(self.rows.T @ y), float(self._xp.sum(y))
+        return host(self.rows.T @ self._y), float(self._xp.sum(self._y))
 
     def matrix(self) -> FloatArray:
         """(N + 1, N + 1): A'DA with the column and the corner of t."""
         xp, count = self._xp, self.rows.shape[1]
-        self._weight = 1.0 / xp.sum(self.pairs.x / self.pairs.z, axis=0)
+        of_u, of_v = self._halves(self.pairs.x / self.pairs.z)
+        self._weight = 1.0 / (of_u + of_v)
         root = xp.sqrt(self._weight)
         scaled = self.rows * root[:, None]
         whole = np.empty((count + 1, count + 1))
@@ -117,14 +122,14 @@ class Tail:
 
     def aim(self, mu: float | None) -> tuple[FloatArray, float]:
         """Right-hand sides of w's equation, (N,), and of t's."""
-        xp = self._xp
-        self._pull = self._missing + xp.sum(self._signs * (self.pairs.aim(mu) / self.pairs.z), axis=0)
+        of_u, of_v = self._halves(self.pairs.aim(mu) / self.pairs.z)
+        self._pull = self._missing - of_u + of_v
         pulled = self._weight * self._pull
-        return host(self.rows.T @ pulled), float(xp.sum(pulled))
+        return host(self.rows.T @ pulled), float(self._xp.sum(pulled))
 
     def move(self, direction: FloatArray, level: float) -> None:
         dy = self._weight * (self._pull - self.rows @ self._xp.asarray(direction) - level)
-        self.pairs.lead(self._signs * dy)
+        self.pairs.lead(self._xp.concat([-dy, dy]))
 
     def excess(self, weights: FloatArray, level: float) -> float:
         """k times the sum of what the losses have above `level`."""
@@ -133,7 +138,7 @@ class Tail:
 
     def mixture(self) -> Array:
         """(m,) weights of the scenarios: at least zero, at most k, summing to one."""
-        xp, y = self._xp, self.pairs.z[1, :]
+        xp, y = self._xp, self._y
         mixture = xp.minimum(y / xp.sum(y), xp.asarray(self.share, dtype=xp.float64))
         # What the limit took away goes to those below it, in proportion to their room.
         room = self.share - mixture
@@ -145,25 +150,27 @@ class Box:
 
     def __init__(self, weights: FloatArray, lower: FloatArray, upper: FloatArray, mu: float, slope: FloatArray) -> None:
         """`slope` is the difference that the two multipliers must have."""
-        x = np.stack([weights - lower, upper - weights])
-        half = 0.5 * mu / x.min(axis=0)
+        above, below, self._count = weights - lower, upper - weights, len(weights)
+        half = 0.5 * mu / np.minimum(above, below)
         root = np.sqrt(slope * slope / 4.0 + half * half)
-        self.pairs = Pairs(x, np.maximum(np.stack([root + slope / 2.0, root - slope / 2.0]), 1e-3 * half))
+        low, high = (np.maximum(root + side * slope / 2.0, 1e-3 * half) for side in (1.0, -1.0))
+        self.pairs = Pairs(np.concatenate([above, below]), np.concatenate([low, high]))
 
     @property
     def slope(self) -> FloatArray:
-        return np.asarray(self.pairs.z[0] - self.pairs.z[1])
+        return np.asarray(self.pairs.z[: self._count] - self.pairs.z[self._count :])
 
     @property
     def diagonal(self) -> FloatArray:
-        return np.asarray((self.pairs.z / self.pairs.x).sum(axis=0))
+        ratio = self.pairs.z / self.pairs.x
+        return np.asarray(ratio[: self._count] + ratio[self._count :])
 
     def aim(self, mu: float | None) -> FloatArray:
         pulled = self.pairs.aim(mu) / self.pairs.x
-        return np.asarray(pulled[0] - pulled[1])
+        return np.asarray(pulled[: self._count] - pulled[self._count :])
 
     def move(self, direction: FloatArray) -> None:
-        self.pairs.follow(np.stack([direction, -direction]))
+        self.pairs.follow(np.concatenate([direction, -direction]))
 
 
 class Rows:
@@ -177,13 +184,7 @@ class Rows:
         self._equal = int(same.sum())
         self._signs = np.where(np.arange(len(self._places)) < self._equal + above.sum(), 1.0, -1.0)
         self.matrix = region.rows[self._places] * self._signs[:, None]
-        self._bounds = np.concatenate(
-            [
-                region.row_upper[same],
-                region.row_upper[above],
-                -region.row_lower[below],
-            ]
-        )
+        self._bounds = np.concatenate([region.row_upper[same], region.row_upper[above], -region.row_lower[below]])
         self._count = len(region.rows)
         slack = np.maximum((self._bounds - self.matrix @ weights)[self._equal :], 1e-2)
         self.pairs = Pairs(slack, mu / slack)
@@ -228,8 +229,6 @@ class Rows:
 class Split:
     """w - reference = rise - fall, each >= 0 and costing linear q + power q^(3/2), their sum limited or not."""
 
-    signs = np.array([[1.0], [-1.0]])
-
     def __init__(
         self,
         weights: FloatArray,
@@ -239,11 +238,11 @@ class Split:
         limit: float | None,
         mu: float,
     ) -> None:
-        self._reference, self._limit = reference, limit
-        self._linear, self._power = np.maximum(linear, IDLE), power
+        self._reference, self._limit, self._count = reference, limit, len(weights)
+        self._linear, self._power = np.tile(np.maximum(linear, IDLE), 2), np.tile(power, 2)
         apart = weights - reference
         least = 0.5 / len(weights) * max(1.0, float(np.abs(apart).sum()))
-        x = np.stack([np.maximum(apart, 0.0) + least, np.maximum(-apart, 0.0) + least])
+        x = np.maximum(_both(apart), 0.0) + least
         self.pairs = Pairs(x, mu / x)
         slack = np.array([] if limit is None else [max(limit - float(x.sum()), 0.1 * limit, 1e-3)])
         self.limit = Pairs(slack, mu / slack)
@@ -259,15 +258,17 @@ class Split:
         """The residuals of this point, and what elimination leaves: a diagonal, and a row of the border."""
         x, z = self.pairs.x, self.pairs.z
         root = np.sqrt(x)
-        self._dual = self._linear + 1.5 * self._power * root - self.signs * self.balance - z + self.price
-        self._apart = weights - self._reference - x[0] + x[1]
+        self._dual = self._linear + 1.5 * self._power * root - _both(self.balance) - z + self.price
+        self._apart = weights - self._reference - self._rise_less_fall(x)
         self._inverse = 1.0 / (0.75 * self._power / root + z / x)
-        self._whole = self._inverse.sum(axis=0)
+        self._tilt = self._rise_less_fall(self._inverse)
+        self._whole = self._inverse[: self._count] + self._inverse[self._count :]
         self.diagonal = 1.0 / self._whole
-        self._tilt = self._inverse[0] - self._inverse[1]
         self.border = self.diagonal * self._tilt
-
         self._over = 0.0 if self._limit is None else self._limit - float(x.sum() + self.limit.x.sum())
+
+    def _rise_less_fall(self, both: FloatArray) -> FloatArray:
+        return both[: self._count] - both[self._count :]
 
     @property
     def primal_missing(self) -> float:
@@ -285,7 +286,7 @@ class Split:
         """Right-hand sides of w's equation, (N,), and of the limit's, (1,) or none."""
         self._pull = self._dual - self.pairs.aim(mu) / self.pairs.x
         eased = self._pull * self._inverse
-        self._shift = self._apart + eased[0] - eased[1]
+        self._shift = self._apart + self._rise_less_fall(eased)
         limited = self.limit.aim(mu)
         if self._limit is not None:
             limited = self._over - limited / self.limit.z + eased.sum() - self._shift @ self.border
@@ -293,9 +294,14 @@ class Split:
 
     def move(self, direction: FloatArray, price: FloatArray) -> None:
         self.limit.lead(price)
-        rise = price.sum()
-        self._dbalance = self.diagonal * (direction + self._shift + rise * self._tilt)
-        self.pairs.follow((self.signs * self._dbalance - self._pull - rise) * self._inverse)
+        dearer = float(price.sum())
+        self._dbalance = self.diagonal * (direction + self._shift + dearer * self._tilt)
+        self.pairs.follow((_both(self._dbalance) - self._pull - dearer) * self._inverse)
 
     def step(self, dual: float) -> None:
         self.balance = self.balance + dual * self._dbalance
+
+
+def _both(of_rise: FloatArray) -> FloatArray:
+    """(2 N,) for rise and fall, which move the weight in opposite directions."""
+    return np.concatenate([of_rise, -of_rise])

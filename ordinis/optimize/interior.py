@@ -104,7 +104,7 @@ class Interior:
         self._direct(None)
         primal, dual = self._room(pairs, 1.0)
         left = sum(each.gap_after(primal, dual) for each in pairs)
-        self._direct((left / gap) ** 3 * gap / sum(len(each) for each in pairs))
+        self._direct((left / gap) ** 3 * gap / sum(each.count for each in pairs))
         primal, dual = self._room(pairs, TO_THE_WALL)
         self.weights = self.weights + primal * self._moved[:-1]
         self.level += primal * float(self._moved[-1])
@@ -130,7 +130,7 @@ class Interior:
             split.prepare(self.weights)
             self._missing[:count] -= split.balance
             diagonal[:count] += split.diagonal
-            border.append(np.tile(split.border, (len(split.limit), 1)))
+            border.append(np.tile(split.border, (split.limit.count, 1)))
             corners.append(split.corner)
         diagonal *= 1.0 + REGULAR
         self.primal_missing = max([self._rows.missing(self.weights), *(split.primal_missing for split in splits)])
@@ -174,8 +174,8 @@ class Interior:
         self._box.move(moved[:count])
         self._rows.move(-shadow[:rows])
         for split in self._splits:
-            split.move(moved[:count], -shadow[rows : rows + len(split.limit)])
-            rows += len(split.limit)
+            split.move(moved[:count], -shadow[rows : rows + split.limit.count])
+            rows += split.limit.count
 
     def _room(self, pairs: list[Pairs], share: float) -> tuple[float, float]:
         """Lengths of the primal and the dual step, one for both where costs are curved."""

@@ -38,8 +38,8 @@ ENOUGH = 40
 """Scenarios that the tail of a thinned set must have, and N at least, to say where the tail of all of them is."""
 ROUGH = 2e-2
 """Gap at which a thinned set has said enough, and at which the working set is looked at first."""
-AIM = 0.3
-"""The method's own gap is driven to this share of what is asked, for the bounds are not it."""
+AIMS = (1.0, 0.1, 0.01)
+"""The method's own gap is driven to these shares of what is asked, until the bounds have met."""
 NOTHING = 0.01
 """An objective smaller than this, in units of a typical loss, is all but zero."""
 ITERATIONS, ROUNDS = 60, 10
@@ -174,7 +174,7 @@ class _Request:
         free = settled.lower < settled.upper
         for number in range(ROUNDS):
             method = self._method(settled, free, working)
-            for goal in (ROUGH, AIM * self._tolerance):
+            for goal in (ROUGH, *(aim * self._tolerance for aim in AIMS)):
                 self._iterate(method, goal)
                 weights = settled.lower.copy()
                 weights[free] = method.weights
