@@ -11,8 +11,8 @@ import numpy as np
 from skfolio.datasets import load_sp500_dataset
 
 from ordinis.ports import FloatArray
+from ordinis.risk.simulation import stationary_places
 
-BLOCK = 20.0
 CHUNK = 50_000
 """Scenarios made at a time: half a billion numbers in double precision are not needed at once."""
 
@@ -28,18 +28,9 @@ def made(symbols: int, scenarios: int, seed: int = 0, dtype: type[np.floating] =
     rng, days = np.random.default_rng(seed), shipped_days(8_000)
     loadings = rng.dirichlet(np.full(days.shape[1], 0.5), size=symbols).T * rng.uniform(0.6, 1.4, symbols)
     own, drift = rng.uniform(0.004, 0.015, symbols), rng.normal(0.0, 2e-4, symbols)
-    places = _blocks(rng, len(days), scenarios)
+    places = stationary_places(len(days), scenarios, rng)
     returns = np.empty((scenarios, symbols), dtype=dtype)
     for first in range(0, scenarios, CHUNK):
         part = days[places[first : first + CHUNK]] @ loadings
         returns[first : first + CHUNK] = part + rng.standard_t(4, size=part.shape) * own + drift
     return returns
-
-
-def _blocks(rng: np.random.Generator, days: int, scenarios: int) -> np.ndarray:
-    """Places of days that follow each other in blocks whose lengths are geometric."""
-    begins = rng.random(scenarios) < 1.0 / BLOCK
-    begins[0] = True
-    block = np.cumsum(begins) - 1
-    since = np.arange(scenarios) - np.flatnonzero(begins)[block]
-    return np.asarray((rng.integers(days, size=int(block[-1]) + 1)[block] + since) % days)

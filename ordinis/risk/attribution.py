@@ -7,7 +7,7 @@ Return: ordinary least squares of a portfolio's session returns on F factor retu
 exactly, because residuals of a regression with an intercept sum to zero: each term is the contribution of one
 factor. Risk: volatility sigma(w) = sqrt(w' Sigma w) is homogeneous of degree one, so by Euler's theorem
 sigma = sum_i w_i d sigma / d w_i, and the parts w_i (Sigma w)_i / sigma sum to the whole. A part may be negative: that
-position hedges.
+position hedges. The same holds for CVaR, and for the factors and the specific risks of a factor model.
 """
 
 from __future__ import annotations
@@ -98,6 +98,77 @@ def component_risk(weights: FloatArray, covariance: FloatArray) -> FloatArray:
     if variance <= 0.0:
         return np.zeros(len(weights))
     return np.asarray(weights * marginal / np.sqrt(variance), dtype=np.float64)
+
+
+def marginal_risk(weights: FloatArray, covariance: FloatArray) -> FloatArray:
+    """(N,) by how much volatility grows for each unit of weight bought with cash; zeros for a book without risk."""
+    pull = covariance @ weights
+    variance = float(weights @ pull)
+    return np.zeros(len(weights)) if variance <= 0.0 else np.asarray(pull / np.sqrt(variance))
+
+
+def incremental_risk(weights: FloatArray, covariance: FloatArray) -> FloatArray:
+    """(N,) the volatility that goes when a position is sold for cash whole; negative where it hedges the others."""
+    # Book by book: to take a position's terms off the whole would leave the square root of rounding.
+    books = np.vstack([weights, np.where(np.eye(len(weights), dtype=bool), 0.0, weights)])
+    volatilities = np.sqrt(np.maximum(((books @ covariance) * books).sum(axis=1), 0.0))
+    return np.asarray(volatilities[0] - volatilities[1:])
+
+
+def component_cvar(weights: FloatArray, scenarios: FloatArray, confidence_level: float = 0.95) -> FloatArray:
+    """Split the CVaR of (S, N) scenarios into (N,) one part per symbol: its mean loss in the book's worst scenarios.
+
+    CVaR is homogeneous of degree one, so the parts sum to the whole (Tasche 1999).
+    """
+    losses = -(scenarios @ weights)
+    tail = (1.0 - confidence_level) * len(losses)
+    order = np.argsort(-losses, kind="stable")
+    share = np.clip(tail - np.arange(len(losses)), 0.0, 1.0)
+    return np.asarray(-(share @ scenarios[order]) / share.sum() * weights)
+
+
+@dataclass(frozen=True)
+class FactorRisk:
+    """Volatility per session, and its parts by factor and, for what no factor explains, by symbol."""
+
+    volatility: float
+    factors: Mapping[str, float]
+    specific: Mapping[str, float]
+
+
+def factor_risk(
+    weights: Mapping[str, float],
+    symbols: Sequence[str],
+    betas: FloatArray,
+    names: Sequence[str],
+    factor_covariance: FloatArray,
+    specific_variance: FloatArray,
+) -> FactorRisk:
+    """Split volatility under the model Sigma = B' Omega B + diag(d); the parts sum to the whole.
+
+    Args:
+        betas: (F, N) exposures of `symbols` to the F factors `names`.
+        factor_covariance: (F, F) Omega.
+        specific_variance: (N,) d, what the factors leave unexplained.
+    """
+    held = np.array([weights.get(symbol, 0.0) for symbol in symbols])
+    unknown = sorted(set(weights) - set(symbols))
+    if unknown:
+        raise ValueError(f"no exposures for {', '.join(unknown)}")
+    exposures = betas @ held
+    by_factor, by_symbol = exposures * (factor_covariance @ exposures), held**2 * specific_variance
+    volatility = float(np.sqrt(by_factor.sum() + by_symbol.sum()))
+    scale = volatility or 1.0
+    return FactorRisk(volatility, _by_name(names, by_factor / scale), _by_name(symbols, by_symbol / scale))
+
+
+def by_group(parts: Mapping[str, float], groups: Mapping[str, str], other: str = "other") -> dict[str, float]:
+    """Parts by symbol summed over groups, sectors for one; a symbol without a group counts as `other`."""
+    summed: dict[str, float] = {}
+    for symbol, part in parts.items():
+        group = groups.get(symbol, other)
+        summed[group] = summed.get(group, 0.0) + part
+    return summed
 
 
 def risk_attribution(weights: Mapping[str, float], symbols: Sequence[str], covariance: FloatArray) -> RiskAttribution:

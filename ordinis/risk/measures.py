@@ -1,4 +1,4 @@
-"""Measures of loss: volatility, drawdown, value at risk and conditional value at risk.
+"""Measures of loss: volatility, drawdown, value at risk and conditional value at risk, of scenarios or of moments.
 
 With L a loss (minus a return, so losses are positive), beta the confidence level and S equally likely scenarios,
 
@@ -7,7 +7,15 @@ With L a loss (minus a return, so losses are positive), beta the confidence leve
 
 The second line is Rockafellar and Uryasev (2000): the mean of the worst (1 - beta) S scenarios, the last of them
 counted by its fraction when (1 - beta) S is no whole number. It is exact for samples with ties, where the mean of
-"everything beyond VaR" is not. Drawdown at t is the fraction lost since the highest value so far, t included.
+"everything beyond VaR" is not. Drawdown at t is the fraction lost since the highest value so far, t included; drawdown
+at risk is the value at risk of the drawdowns of a path (Chekhlov, Uryasev and Zabarankin 2005).
+
+Cornish and Fisher (1938) bend the normal quantile z by skewness s and excess kurtosis k:
+
+    z_cf = z + (z^2 - 1) s / 6 + (z^3 - 3 z) k / 24 - (2 z^3 - 5 z) s^2 / 36
+
+which is a quantile only where it rises with z (Maillard 2012); where it does not, from six standard deviations out to
+the level that is asked, there is no answer. CVaR is its mean over the tail, in closed form.
 """
 
 from __future__ import annotations
@@ -15,9 +23,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from scipy import stats
 
 from ordinis.ports import FloatArray
 
+MOMENTS, FAR = 4, 6.0
+_ROUNDING = 1e-12
 _WHOLE = 1e-9
 """(1 - beta) S this near a whole number is that number: 0.05 * 100 is 5.000000000000004 in binary."""
 
@@ -55,6 +66,40 @@ def cvar(losses: FloatArray, confidence_level: float = 0.95) -> float:
     worst = np.sort(losses)[::-1]
     part = (tail - whole) * worst[whole] if whole < len(worst) else 0.0
     return float((worst[:whole].sum() + part) / tail)
+
+
+def drawdown_at_risk(equity: FloatArray, confidence_level: float = 0.95) -> float:
+    """The drawdown of (T,) positive values that is exceeded in at most the rest of the sessions."""
+    return value_at_risk(drawdown(equity), confidence_level)
+
+
+def conditional_drawdown_at_risk(equity: FloatArray, confidence_level: float = 0.95) -> float:
+    """Mean of the deepest drawdowns of (T,) positive values; at level 0 the mean, towards 1 the deepest of all."""
+    return cvar(drawdown(equity), confidence_level)
+
+
+def cornish_fisher(returns: FloatArray, confidence_level: float = 0.95) -> tuple[float, float] | None:
+    """Value at risk and CVaR of (T,) returns from their first four moments, in their unit.
+
+    None where skewness and kurtosis are so large that the expansion is no distribution.
+    """
+    _check(returns, confidence_level)
+    if len(returns) < MOMENTS or confidence_level == 0.0:
+        raise ValueError(f"{len(returns)} returns at level {confidence_level}: four moments and a tail are needed")
+    mean, deviation = float(returns.mean()), volatility(returns)
+    if deviation <= _ROUNDING * abs(mean):
+        return -mean, -mean
+    skew, kurtosis = float(stats.skew(returns)), float(stats.kurtosis(returns))
+    z = float(stats.norm.ppf(1.0 - confidence_level))
+    # The derivative in z is a z^2 + b z + c: least at an end, or at its own turn.
+    a, b, c = kurtosis / 8.0 - skew**2 / 6.0, skew / 3.0, 1.0 - kurtosis / 8.0 + 5.0 * skew**2 / 36.0
+    turn = float(np.clip(-b / (2.0 * a), -FAR, z)) if a > 0.0 else z
+    if min(a * at * at + b * at + c for at in (-FAR, turn, z)) <= 0.0:
+        return None
+    quantile = z + (z**2 - 1) * skew / 6 + (z**3 - 3 * z) * kurtosis / 24 - (2 * z**3 - 5 * z) * skew**2 / 36
+    bend = 1.0 + z * skew / 6.0 + (z**2 - 1.0) * kurtosis / 24.0 - (2.0 * z**2 - 1.0) * skew**2 / 36.0
+    tail = float(stats.norm.pdf(z)) / (1.0 - confidence_level) * bend
+    return -mean - deviation * quantile, -mean + deviation * tail
 
 
 def _check(losses: FloatArray, confidence_level: float) -> None:

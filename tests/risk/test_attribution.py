@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ordinis.risk.attribution import component_risk, factor_attribution, risk_attribution
+from ordinis.risk.attribution import (
+    by_group,
+    component_cvar,
+    component_risk,
+    factor_attribution,
+    factor_risk,
+    incremental_risk,
+    marginal_risk,
+    risk_attribution,
+)
+from ordinis.risk.measures import cvar
 
 
 def planted(noise: float = 0.002, sessions: int = 1_000):
@@ -98,3 +108,66 @@ def test_parts_by_symbol_name_what_is_held_and_refuse_what_is_unknown():
     assert found.volatility == 0.01
     with pytest.raises(ValueError, match="C"):
         risk_attribution({"C": 1.0}, ["A", "B"], np.eye(2))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 8), st.integers(0, 10_000))
+def test_marginal_risk_is_the_slope_and_incremental_risk_the_step(count, seed):
+    rng = np.random.default_rng(seed)
+    factor = rng.normal(size=(count, count + 2))
+    covariance, weights = factor @ factor.T, rng.normal(size=count)
+    marginal, whole = marginal_risk(weights, covariance), np.sqrt(weights @ covariance @ weights)
+    incremental = incremental_risk(weights, covariance)
+    for i in range(count):
+        nudge = np.where(np.arange(count) == i, 1e-6, 0.0)
+        up, down = (np.sqrt(w @ covariance @ w) for w in (weights + nudge, weights - nudge))
+        assert marginal[i] == pytest.approx((up - down) / 2e-6, rel=1e-4, abs=1e-6)
+        sold = np.where(np.arange(count) == i, 0.0, weights)
+        assert incremental[i] == pytest.approx(whole - np.sqrt(sold @ covariance @ sold), abs=1e-9)
+    np.testing.assert_allclose(weights * marginal, component_risk(weights, covariance), atol=1e-12)
+
+
+def test_a_book_without_risk_has_no_margins():
+    np.testing.assert_array_equal(marginal_risk(np.zeros(2), np.eye(2)), np.zeros(2))
+    np.testing.assert_array_equal(incremental_risk(np.zeros(2), np.eye(2)), np.zeros(2))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 6), st.integers(0, 10_000), st.floats(0.0, 0.99))
+def test_the_parts_of_cvar_sum_to_it_and_are_its_slopes(count, seed, level):
+    rng = np.random.default_rng(seed)
+    scenarios, weights = rng.normal(size=(57, count)), rng.normal(size=count)
+    parts = component_cvar(weights, scenarios, level)
+    assert parts.sum() == pytest.approx(cvar(-scenarios @ weights, level), abs=1e-10)
+    for i in range(count):
+        nudge = np.where(np.arange(count) == i, 1e-9, 0.0)
+        slope = (cvar(-scenarios @ (weights + nudge), level) - cvar(-scenarios @ (weights - nudge), level)) / 2e-9
+        assert parts[i] == pytest.approx(weights[i] * slope, abs=1e-5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 8), st.integers(1, 4), st.integers(0, 10_000))
+def test_the_parts_of_a_factor_model_sum_to_the_volatility_of_its_covariance(count, width, seed):
+    rng = np.random.default_rng(seed)
+    betas, root, specific = rng.normal(size=(width, count)), rng.normal(size=(width, width + 1)), rng.random(count)
+    omega, weights = root @ root.T, rng.normal(size=count)
+    symbols, names = [f"S{i}" for i in range(count)], [f"F{i}" for i in range(width)]
+    held = dict(zip(symbols, weights.tolist(), strict=True))
+    found = factor_risk(held, symbols, betas, names, omega, specific)
+    covariance = betas.T @ omega @ betas + np.diag(specific)
+    assert found.volatility == pytest.approx(np.sqrt(weights @ covariance @ weights), rel=1e-10)
+    parts = sum(found.factors.values()) + sum(found.specific.values())
+    assert parts == pytest.approx(found.volatility, rel=1e-10)
+    assert min(found.specific.values()) >= 0.0
+
+
+def test_a_factor_model_refuses_what_it_has_no_exposures_of():
+    with pytest.raises(ValueError, match="no exposures for B"):
+        factor_risk({"B": 1.0}, ["A"], np.ones((1, 1)), ["market"], np.eye(1), np.ones(1))
+    still = factor_risk({}, ["A"], np.ones((1, 1)), ["market"], np.eye(1), np.ones(1))
+    assert (still.volatility, still.factors, still.specific) == (0.0, {"market": 0.0}, {"A": 0.0})
+
+
+def test_parts_of_a_sector_are_those_of_its_symbols():
+    parts = by_group({"KO": 0.1, "XOM": 0.2, "CVX": -0.05, "GLD": 0.01}, {"KO": "S", "XOM": "E", "CVX": "E"})
+    assert parts == pytest.approx({"S": 0.1, "E": 0.15, "other": 0.01})

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ordinis.risk.measures import cvar, drawdown, max_drawdown, value_at_risk, volatility
+from ordinis.risk.measures import (
+    conditional_drawdown_at_risk,
+    cornish_fisher,
+    cvar,
+    drawdown,
+    drawdown_at_risk,
+    max_drawdown,
+    value_at_risk,
+    volatility,
+)
 
 losses = st.lists(st.floats(-1.0, 1.0), min_size=1, max_size=40).map(np.array)
 levels = st.floats(0.0, 0.99)
@@ -84,3 +93,48 @@ def test_a_path_that_only_rises_has_no_drawdown():
 def test_volatility_divides_by_one_less():
     assert volatility(np.array([0.01, 0.03])) == pytest.approx(np.sqrt(0.0002))
     assert volatility(np.array([0.01])) == 0.0
+
+
+def test_cornish_fisher_of_normal_returns_is_the_normal_quantile_and_its_tail():
+    draws = np.random.default_rng(0).normal(0.001, 0.02, 1_000_000)
+    var, tail = cornish_fisher(draws, 0.95)
+    assert var == pytest.approx(-0.001 + 1.6449 * 0.02, rel=5e-3)
+    assert tail == pytest.approx(-0.001 + 2.0627 * 0.02, rel=5e-3)
+
+
+def test_cornish_fisher_sees_a_skew_that_the_normal_does_not():
+    rng = np.random.default_rng(1)
+    # Gains are many and small, losses few and large.
+    draws = 0.02 - 0.01 * rng.gamma(6.0, 0.5, 400_000)
+    var, tail = cornish_fisher(draws, 0.99)
+    assert var == pytest.approx(value_at_risk(-draws, 0.99), rel=0.03)
+    assert tail == pytest.approx(cvar(-draws, 0.99), rel=0.03)
+    normal = -draws.mean() + 2.3263 * draws.std()
+    assert var > 1.1 * normal
+
+
+@pytest.mark.parametrize("level", [0.9, 0.95, 0.99, 0.999])
+def test_cornish_fisher_cvar_is_the_mean_of_its_own_quantiles(level):
+    draws = np.random.default_rng(2).standard_t(12, 5_000) * 0.01 - 0.002 * np.random.default_rng(3).gamma(2, 1, 5_000)
+    at = np.linspace(level, 1.0, 20_001)[:-1] + (1.0 - level) / 40_000
+    quantiles = [cornish_fisher(draws, float(each))[0] for each in at[::40]]
+    assert cornish_fisher(draws, level)[1] == pytest.approx(np.mean(quantiles), rel=0.02)
+
+
+def test_cornish_fisher_has_no_answer_where_the_expansion_is_no_distribution():
+    crash = np.zeros(200)
+    crash[7] = -0.5
+    assert cornish_fisher(crash) is None
+    assert cornish_fisher(np.full(10, 0.01)) == pytest.approx((-0.01, -0.01))
+    with pytest.raises(ValueError, match="3 returns"):
+        cornish_fisher(np.array([0.1, 0.2, 0.3]))
+
+
+def test_drawdown_at_risk_lies_between_the_mean_and_the_deepest():
+    path = np.array([1.0, 2.0, 1.0, 1.5, 3.0, 2.4, 3.0, 3.0, 3.0, 2.7])
+    # Drawdowns 0 0 .5 .25 0 .2 0 0 0 .1
+    assert drawdown_at_risk(path, 0.9) == pytest.approx(0.25)
+    assert drawdown_at_risk(path, 0.8) == pytest.approx(0.2)
+    assert conditional_drawdown_at_risk(path, 0.8) == pytest.approx(0.375)
+    assert conditional_drawdown_at_risk(path, 0.0) == pytest.approx(drawdown(path).mean())
+    assert conditional_drawdown_at_risk(path, 0.99) == pytest.approx(max_drawdown(path))

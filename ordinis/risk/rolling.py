@@ -1,0 +1,84 @@
+"""Regressions on a window that moves by one session, for all symbols at once.
+
+In each window of T sessions, r_t = alpha + sum_f beta_f x_tf + e_t by ordinary least squares:
+
+    beta = (X'X)^-1 X'y      s^2 = e'e / (T - F - 1)      t_f = beta_f / sqrt(s^2 (X'X)^-1_ff)      R^2 = 1 - e'e / y'y
+
+with y in deviations from its mean. A window's sums are differences of running sums, so a window costs the same
+whatever its length, and one small system serves all symbols. Running sums lose digits where numbers share a large
+mean: returns and factors are taken in deviations from their means over all sessions first, which moves only alpha.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ordinis.ports import FloatArray
+
+
+@dataclass(frozen=True)
+class RollingRegression:
+    """Row k is the window that ends with session `window` - 1 + k; W windows, N symbols, F factors."""
+
+    alpha: FloatArray
+    """(W, N) per session."""
+    betas: FloatArray
+    """(W, F, N)."""
+    t: FloatArray
+    """(W, F + 1, N) classical t values, of alpha first."""
+    r_squared: FloatArray
+    """(W, N); NaN where a symbol does not move."""
+    residual_volatility: FloatArray
+    """(W, N) standard deviation of the residual, with T - F - 1 in the denominator."""
+
+
+def rolling_regression(returns: FloatArray, factors: FloatArray, window: int) -> RollingRegression:
+    """Regress (T, N) returns on (T, F) factors over every window of so many sessions.
+
+    Raises:
+        ValueError: the arrays do not fit, hold what is not finite, or a window has no more sessions than coefficients,
+            or factors in it that are copies of each other.
+    """
+    count, width = factors.shape
+    if len(returns) != count or returns.ndim != 2:
+        raise ValueError(f"returns of shape {returns.shape} for factors of shape {factors.shape}")
+    if not width + 1 < window <= count:
+        raise ValueError(f"a window of {window} sessions for {width + 1} coefficients and {count} sessions")
+    if not (np.isfinite(returns).all() and np.isfinite(factors).all()):
+        raise ValueError("returns and factors must be finite: leave incomplete sessions out first")
+    centre, middle = returns.mean(axis=0), factors.mean(axis=0)
+    y, x = returns - centre, factors - middle
+    sums_x, sums_y = _windowed(x, window), _windowed(y, window)
+    # In deviations from the window's own means the intercept drops out of the system.
+    squares = _windowed((x[:, :, None] * x[:, None, :]).reshape(count, -1), window).reshape(-1, width, width)
+    squares -= sums_x[:, :, None] * sums_x[:, None, :] / window
+    products = np.stack([_windowed(x[:, [f]] * y, window) for f in range(width)], axis=1)
+    products -= sums_x[:, :, None] * sums_y[:, None, :] / window
+    total = _windowed(y * y, window) - sums_y**2 / window
+    try:
+        inverse = np.linalg.inv(squares)
+    except np.linalg.LinAlgError as error:
+        raise ValueError("in some window a factor does not move, or is a copy of others") from error
+    betas = inverse @ products
+    alpha = (sums_y - np.einsum("kf,kfn->kn", sums_x, betas)) / window
+    unexplained = np.maximum(total - np.einsum("kfn,kfn->kn", betas, products), 0.0)
+    variance = unexplained / (window - width - 1)
+    alpha = alpha + centre - np.einsum("f,kfn->kn", middle, betas)
+    # alpha is the fit at factors of zero, which lie this far from the window's middle.
+    away = sums_x / window + middle
+    leverage = 1.0 / window + np.einsum("kf,kfg,kg->k", away, inverse, away)
+    spread = np.concatenate([leverage[:, None], np.einsum("kff->kf", inverse)], axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.concatenate([alpha[:, None], betas], axis=1) / np.sqrt(spread[:, :, None] * variance[:, None])
+        r_squared = np.where(total > 0.0, 1.0 - unexplained / total, np.nan)
+    return RollingRegression(alpha, betas, t, r_squared, np.sqrt(variance))
+
+
+def _windowed(values: FloatArray, window: int) -> FloatArray:
+    """(W, ...) sums over each window of (T, ...)."""
+    sums = np.cumsum(values, axis=0)
+    windowed = sums[window - 1 :].copy()
+    windowed[1:] -= sums[:-window]
+    return windowed
