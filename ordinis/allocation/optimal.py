@@ -1,6 +1,6 @@
 """Allocators that solve a program, and the ladder they fall down when they cannot.
 
-    optimiser      minimum variance (Ledoit-Wolf covariance) or minimum CVaR, over symbols with a complete history
+    optimiser      of Markowitz's family (Ledoit-Wolf covariance) or CVaR, over symbols with a complete history
     closed form    inverse volatility over 63 returns
     hold           the book as it is
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -23,7 +24,14 @@ from ordinis.domain.limits import Limits
 from ordinis.domain.portfolio import PortfolioSnapshot
 from ordinis.errors import ConfigurationError, SolverFailed
 from ordinis.optimize.mean_cvar import mean_cvar
-from ordinis.optimize.mean_variance import minimum_variance
+from ordinis.optimize.mean_variance import (
+    maximum_diversification,
+    maximum_sharpe,
+    mean_variance,
+    minimum_variance,
+    risk_parity,
+)
+from ordinis.optimize.region import Region
 from ordinis.ports import FloatArray, MarketView
 from ordinis.risk.covariance import ledoit_wolf
 
@@ -51,6 +59,50 @@ class MinimumVariance:
     def allocate(self, view: MarketView, portfolio: PortfolioSnapshot) -> Allocation:
         def solve(returns: FloatArray, symbols: Sequence[str]) -> FloatArray:
             return minimum_variance(ledoit_wolf(returns), symbols, self.limits)
+
+        return descend(self, view, portfolio, self.lookback, solve)
+
+
+@dataclass(frozen=True)
+class Markowitz:
+    """The other portfolios of the family, under the same covariance; a mean is that of the same returns.
+
+    A mean of a year of returns has an error of its own size: the portfolios that use one are here to be compared with.
+    """
+
+    limits: Limits
+    portfolio: Literal["mean_variance", "maximum_sharpe", "maximum_diversification", "risk_parity"]
+    lookback: int = 252
+    aversion: float = 4.0
+    """Of the mean-variance portfolio: above 1 it bets less than the growth-optimal one."""
+
+    def __post_init__(self) -> None:
+        check_lookback(self.name, self.lookback)
+        if not self.aversion > 0.0:
+            raise ConfigurationError(f"aversion of {self.name}", f"{self.aversion} is not above 0")
+
+    @property
+    def name(self) -> str:
+        return self.portfolio
+
+    @property
+    def version(self) -> str:
+        parameters = {"lookback": self.lookback, "covariance": "ledoit_wolf", "aversion": float(self.aversion)}
+        return version_of(self.name, 1, parameters)
+
+    def allocate(self, view: MarketView, portfolio: PortfolioSnapshot) -> Allocation:
+        def solve(returns: FloatArray, symbols: Sequence[str]) -> FloatArray:
+            mean, covariance = returns.mean(axis=0), ledoit_wolf(returns)
+            region = Region.of(symbols, self.limits)
+            match self.portfolio:
+                case "mean_variance":
+                    return mean_variance(mean, covariance, region, self.aversion)
+                case "maximum_sharpe":
+                    return maximum_sharpe(mean, covariance, region)
+                case "maximum_diversification":
+                    return maximum_diversification(covariance, region)
+                case _:
+                    return risk_parity(covariance, region)
 
         return descend(self, view, portfolio, self.lookback, solve)
 

@@ -35,6 +35,10 @@ ALLOCATORS = (
     "inverse-volatility",
     "minimum-variance",
     "mean-cvar",
+    "mean-variance",
+    "maximum-sharpe",
+    "maximum-diversification",
+    "risk-parity",
     "managed-inverse-volatility",
     "managed-minimum-variance",
 )
@@ -48,7 +52,7 @@ def allocator(name: str, limits: Limits) -> Allocator:
     """
     from ordinis.allocation.exposure import ExposureControl
     from ordinis.allocation.naive import EqualWeight, InverseVolatility
-    from ordinis.allocation.optimal import MeanCVaR, MinimumVariance
+    from ordinis.allocation.optimal import Markowitz, MeanCVaR, MinimumVariance
 
     match name:
         case "equal-weight":
@@ -59,6 +63,14 @@ def allocator(name: str, limits: Limits) -> Allocator:
             return MinimumVariance(limits)
         case "mean-cvar":
             return MeanCVaR(limits)
+        case "mean-variance":
+            return Markowitz(limits, "mean_variance")
+        case "maximum-sharpe":
+            return Markowitz(limits, "maximum_sharpe")
+        case "maximum-diversification":
+            return Markowitz(limits, "maximum_diversification")
+        case "risk-parity":
+            return Markowitz(limits, "risk_parity")
         case "managed-inverse-volatility":
             return ExposureControl(InverseVolatility(limits), limits, target_volatility=0.12, half_life=10)
         case "managed-minimum-variance":

@@ -1,31 +1,35 @@
-"""The portfolio of least variance inside the limits (Markowitz 1952, without expected returns).
+"""The portfolios of Markowitz's family inside the limits: one region, one solver, one check for all of them.
 
-    minimise  w' Sigma w   subject to   sum w = invested,   0 <= w_i <= cap,   sector sums <= S
+    minimum variance           w' Sigma w
+    mean-variance              a w' Sigma w / 2 - mu' w + costs           a the aversion to risk (Markowitz 1952)
+    maximum Sharpe ratio       mu' w / sqrt(w' Sigma w)                   by the cone over the limits
+    maximum diversification    sigma' w / sqrt(w' Sigma w)                Choueifaty and Coignard (2008)
+    risk parity                w' Sigma w / 2 - c sum_i b_i log w_i       Maillard, Roncalli and Teiletche (2010)
 
-Expected returns are left out on purpose: their error swamps what they add (Merton 1980). The quadratic program goes to
-Clarabel, an interior-point solver, through its own interface: modelling layers cost ten times the solve. Sigma is
-scaled to order one first, so that the tolerances mean the same in a calm and in a wild market. Settings are fixed and
-single-threaded: equal inputs give equal bytes.
+Minimum variance leaves expected returns out on purpose: their error swamps what they add (Merton 1980). Risk parity
+gives each position the share b_i of the risk; where a limit stands against that, the same sum is minimised inside the
+limits, with the c at which the weights sum to what is to be invested (Richard and Roncalli 2019). Sigma is scaled to
+order one first, so that the tolerances mean the same in a calm and in a wild market. What the solver calls solved is
+believed only after the weights have been measured.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import clarabel
 import numpy as np
-from scipy import sparse
 
 from ordinis.domain.limits import Limits
 from ordinis.errors import SolverFailed
 from ordinis.optimize.certificate import certify
-from ordinis.optimize.constraints import invested_target, sector_rows
+from ordinis.optimize.conic import SOLVER, Conic, conic
+from ordinis.optimize.region import Region, TradingCosts
 from ordinis.ports import FloatArray
 
-TOLERANCE = 1e-10
 ACCEPTED = 1e-7
 """A solution further outside a limit than this is no solution. An interior point never reaches a bound exactly."""
+RATIO_STEPS = 40
+"""Tries at the c of risk parity under limits; its logarithm is found by halving."""
 
 
 def minimum_variance(
@@ -46,29 +50,116 @@ def minimum_variance(
         InfeasibleLimits: `invested` is out of reach.
         SolverFailed: the solver did not call its answer solved, or the answer breaks a limit.
     """
-    count = len(symbols)
-    if covariance.shape != (count, count):
-        raise ValueError(f"covariance of shape {covariance.shape} for {count} symbols")
-    if not np.isfinite(covariance).all():
-        raise ValueError("covariance holds values that are not finite")
-    total = invested_target(symbols, limits, invested)
-    scale = float(np.trace(covariance)) / max(count, 1)
+    scaled, scale = _scaled(covariance, len(symbols))
+    region = Region.of(symbols, limits, invested)
+    total = float(region.row_upper[0])
     if total <= 0.0 or scale <= 0.0:
-        return np.full(count, total / max(count, 1))
-    sectors = sector_rows(symbols, limits)
-    identity = np.eye(count)
-    rows = sparse.csc_matrix(np.vstack([np.ones((1, count)), -identity, identity, sectors]))
-    bounds = np.concatenate(
-        [[total], np.zeros(count), np.full(count, limits.position_cap), np.full(len(sectors), limits.sector_cap)]
-    )
-    cones = [clarabel.ZeroConeT(1), clarabel.NonnegativeConeT(2 * count + len(sectors))]
-    quadratic = sparse.csc_matrix(np.triu(covariance) / scale)
-    solution = clarabel.DefaultSolver(quadratic, np.zeros(count), rows, bounds, cones, _settings()).solve()
-    if solution.status != clarabel.SolverStatus.Solved:
-        raise SolverFailed("clarabel", str(solution.status))
-    weights = np.clip(np.asarray(solution.x, dtype=np.float64), 0.0, limits.position_cap)
-    check_solution("clarabel", weights, symbols, limits, total)
+        return np.full(len(symbols), total / max(len(symbols), 1))
+    weights = quadratic(scaled, np.zeros(len(symbols)), region)
+    check_solution(SOLVER, weights, symbols, limits, total)
     return weights
+
+
+def quadratic(matrix: FloatArray, linear: FloatArray, region: Region, costs: TradingCosts | None = None) -> FloatArray:
+    """(N,) weights of `region` with the least w' `matrix` w / 2 + `linear`' w + costs of trading; all of order one.
+
+    Raises:
+        SolverFailed: the solver did not call its answer solved, or it is outside the region.
+    """
+    return _measured(conic(region, costs).solve(matrix, linear)[: region.size], region)
+
+
+def mean_variance(
+    mean: FloatArray, covariance: FloatArray, region: Region, aversion: float, costs: TradingCosts | None = None
+) -> FloatArray:
+    """(N,) weights of `region` with the least `aversion` w' Sigma w / 2 - mean' w + costs.
+
+    Args:
+        mean: (N,) expected returns per session.
+        covariance: (N, N) per session.
+        aversion: above 0; the Kelly bet has 1.
+        costs: of trades, spread over the sessions that the weights are meant to be held.
+    """
+    if not aversion > 0.0:
+        raise ValueError(f"an aversion to risk of {aversion} is not above 0")
+    scaled, scale = _scaled(covariance, region.size)
+    scale = aversion * scale or 1.0
+    charged = None if costs is None else TradingCosts(costs.linear / scale, costs.power / scale)
+    return quadratic(scaled, -_finite(mean, region.size) / scale, region, charged)
+
+
+def maximum_sharpe(mean: FloatArray, covariance: FloatArray, region: Region) -> FloatArray:
+    """(N,) weights of `region` with the largest mean' w / sqrt(w' Sigma w).
+
+    Args:
+        mean: (N,) expected returns in excess of cash.
+
+    Raises:
+        SolverFailed: no weights in the region are expected to earn more than cash, or the solver stopped.
+    """
+    scaled, _ = _scaled(covariance, region.size)
+    best = _finite(mean, region.size) / (float(np.abs(mean).max(initial=0.0)) or 1.0)
+    cone = conic(region).homogeneous(best)
+    try:
+        solved = cone.solve(scaled, np.zeros(region.size))
+    except SolverFailed as failure:
+        if "Infeasible" not in failure.status:
+            raise
+        raise SolverFailed(SOLVER, "no weights inside the limits are expected to earn more than cash") from failure
+    if solved[-1] <= ACCEPTED * float(np.abs(solved).max()):
+        raise SolverFailed(SOLVER, "the best ratio is that of no weights at all")
+    return _measured(solved[: region.size] / solved[-1], region)
+
+
+def maximum_diversification(covariance: FloatArray, region: Region) -> FloatArray:
+    """(N,) weights of `region` with the largest ratio of the mean volatility of positions to that of the book."""
+    return maximum_sharpe(np.sqrt(np.maximum(np.diag(covariance), 0.0)), covariance, region)
+
+
+def risk_parity(covariance: FloatArray, region: Region, budgets: FloatArray | None = None) -> FloatArray:
+    """(N,) weights that each carry their share of the risk, or as near as the limits let them.
+
+    Args:
+        region: its first row is the sum of weights; every weight is at least 0 and may be above.
+        budgets: (N,) positive shares of the risk; equal ones by default.
+    """
+    count = region.size
+    shares = np.full(count, 1.0 / count) if budgets is None else np.asarray(budgets) / float(np.sum(budgets))
+    if shares.shape != (count,) or not (shares > 0.0).all():
+        raise ValueError("budgets of risk must be positive, one for each symbol")
+    if not ((region.lower >= 0.0).all() and (region.upper > 0.0).all()):
+        raise ValueError("risk parity needs symbols that may be held, and held long")
+    scaled, _ = _scaled(covariance, count)
+    total = float(region.row_upper[0])
+    free = Region(np.zeros(count), np.full(count, 1e3), np.zeros((0, count)), np.zeros(0), np.zeros(0))
+    alone = conic(free).with_logarithms(shares).solve(scaled, np.zeros(count))[:count]
+    weights = np.asarray(alone * (total / float(alone.sum())))
+    if region.violation(weights) <= ACCEPTED:
+        return weights
+    rest = Region(
+        region.lower, region.upper, region.rows[1:], region.row_lower[1:], region.row_upper[1:],
+        region.leverage, region.held, region.turnover,
+    )  # fmt: skip
+    return _measured(_with_sum(conic(rest), scaled, shares, total), region)
+
+
+def _with_sum(limited: Conic, matrix: FloatArray, shares: FloatArray, total: float) -> FloatArray:
+    """Weights that sum to `total`: the sum rises with c, so log c is found by halving, the last step by a chord."""
+    low, high = -20.0, 20.0
+    ends: dict[float, FloatArray] = {}
+    for _ in range(RATIO_STEPS):
+        at = (low + high) / 2.0
+        weights = limited.with_logarithms(np.exp(at) * shares).solve(matrix, np.zeros(limited.count))[: limited.count]
+        above = float(weights.sum()) > total
+        low, high = (low, at) if above else (at, high)
+        ends[1.0 if above else 0.0] = weights
+        if len(ends) == 2 and abs(float(weights.sum()) - total) <= 1e-4 * total:
+            break
+    if len(ends) < 2:
+        raise SolverFailed(SOLVER, f"no weights inside the limits sum to {total:.4f}")
+    below, over = (float(ends[key].sum()) for key in (0.0, 1.0))
+    share = (total - below) / (over - below)
+    return np.asarray((1.0 - share) * ends[0.0] + share * ends[1.0])
 
 
 def check_solution(solver: str, weights: FloatArray, symbols: Sequence[str], limits: Limits, invested: float) -> None:
@@ -81,11 +172,26 @@ def check_solution(solver: str, weights: FloatArray, symbols: Sequence[str], lim
         raise SolverFailed(solver, f"solved, but invested {weights.sum():.9f} instead of {invested:.9f}")
 
 
-def _settings() -> Any:
-    settings = clarabel.DefaultSettings()
-    settings.verbose = False
-    settings.max_iter = 200
-    settings.max_threads = 1
-    settings.direct_solve_method = "qdldl"
-    settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = TOLERANCE
-    return settings
+def _measured(weights: FloatArray, region: Region) -> FloatArray:
+    """`weights` with their bounds kept exactly; SolverFailed when a limit is broken."""
+    inside = np.asarray(np.clip(weights, region.lower, region.upper))
+    outside = max(region.violation(inside), float(np.abs(inside - weights).max(initial=0.0)))
+    if not outside <= ACCEPTED:
+        raise SolverFailed(SOLVER, f"solved, but a limit is broken by {outside:.2e}")
+    return inside
+
+
+def _scaled(covariance: FloatArray, count: int) -> tuple[FloatArray, float]:
+    """The covariance with a mean variance of one, and that mean."""
+    if covariance.shape != (count, count):
+        raise ValueError(f"covariance of shape {covariance.shape} for {count} symbols")
+    if not np.isfinite(covariance).all():
+        raise ValueError("covariance holds values that are not finite")
+    scale = float(np.trace(covariance)) / max(count, 1)
+    return np.asarray(covariance / (scale or 1.0)), scale
+
+
+def _finite(mean: FloatArray, count: int) -> FloatArray:
+    if mean.shape != (count,) or not np.isfinite(mean).all():
+        raise ValueError(f"expected returns of shape {mean.shape} for {count} symbols must be finite")
+    return mean

@@ -23,7 +23,7 @@ import ordinis.allocation
 from ordinis.allocation.answer import answer
 from ordinis.allocation.exposure import ExposureControl
 from ordinis.allocation.naive import EqualWeight, InverseVolatility
-from ordinis.allocation.optimal import MeanCVaR, MinimumVariance
+from ordinis.allocation.optimal import Markowitz, MeanCVaR, MinimumVariance
 from ordinis.domain.decisions import Allocation, Rung
 from ordinis.domain.limits import Limits
 from ordinis.domain.market import Regime
@@ -36,6 +36,10 @@ LIMITS = Limits()
 BASES: list[Allocator] = [EqualWeight(LIMITS), InverseVolatility(LIMITS), MinimumVariance(LIMITS), MeanCVaR(LIMITS)]
 ALLOCATORS: list[Allocator] = [*BASES, *(ExposureControl(base, LIMITS, base_calendar="day") for base in BASES)]
 ALLOCATORS += [ExposureControl(MinimumVariance(LIMITS), LIMITS)]
+ALLOCATORS += [
+    Markowitz(LIMITS, portfolio)
+    for portfolio in ("mean_variance", "maximum_sharpe", "maximum_diversification", "risk_parity")
+]
 OWN_TESTS = {
     "remote": "asks another process, whose allocator is one of these",
 }

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ordinis.allocation.naive import InverseVolatility
-from ordinis.allocation.optimal import MeanCVaR, MinimumVariance, descend
+from ordinis.allocation.optimal import Markowitz, MeanCVaR, MinimumVariance, descend
 from ordinis.domain.decisions import Rung
 from ordinis.domain.limits import Limits
 from ordinis.errors import ConfigurationError, SolverFailed
@@ -16,10 +16,16 @@ from ordinis.risk.covariance import ledoit_wolf
 from ordinis.risk.measures import cvar
 
 LIMITS = Limits(position_cap=0.4)
-BOTH = [MinimumVariance(LIMITS), MeanCVaR(LIMITS, lookback=252)]
+RISK_ONLY = [
+    MinimumVariance(LIMITS),
+    MeanCVaR(LIMITS, lookback=252),
+    Markowitz(LIMITS, "maximum_diversification"),
+    Markowitz(LIMITS, "risk_parity"),
+]
+FAMILY = [*RISK_ONLY, Markowitz(LIMITS, "mean_variance"), Markowitz(LIMITS, "maximum_sharpe")]
 
 
-@pytest.mark.parametrize("allocator", BOTH, ids=lambda a: a.name)
+@pytest.mark.parametrize("allocator", RISK_ONLY, ids=lambda a: a.name)
 def test_the_calm_symbols_are_preferred_and_all_is_invested(allocator, view_of, walk, book_of):
     given = allocator.allocate(view_of(walk(300, (0.005, 0.005, 0.01, 0.02, 0.03))), book_of())
     assert given.rung is Rung.OPTIMISER
@@ -47,7 +53,7 @@ def test_mean_cvar_beats_inverse_volatility_on_its_own_objective(view_of, walk, 
     assert cvar(losses[0], 0.95) < cvar(losses[1], 0.95)
 
 
-@pytest.mark.parametrize("allocator", BOTH, ids=lambda a: a.name)
+@pytest.mark.parametrize("allocator", FAMILY, ids=lambda a: a.name)
 def test_a_short_history_falls_to_the_closed_form_and_says_so(allocator, view_of, walk, book_of, caplog):
     given = allocator.allocate(view_of(walk(100)), book_of())
     assert given.rung is Rung.CLOSED_FORM
@@ -57,7 +63,7 @@ def test_a_short_history_falls_to_the_closed_form_and_says_so(allocator, view_of
     assert given.weights == naive.weights
 
 
-@pytest.mark.parametrize("allocator", BOTH, ids=lambda a: a.name)
+@pytest.mark.parametrize("allocator", FAMILY, ids=lambda a: a.name)
 def test_a_very_short_history_holds(allocator, view_of, walk, book_of, caplog):
     given = allocator.allocate(view_of(walk(20)), book_of({"S0": 0.3}))
     assert given.rung is Rung.HOLD
@@ -76,7 +82,7 @@ def test_a_solver_that_fails_is_not_swallowed(view_of, walk, book_of, caplog):
     assert "NumericalError" in caplog.text
 
 
-@pytest.mark.parametrize("allocator", BOTH, ids=lambda a: a.name)
+@pytest.mark.parametrize("allocator", FAMILY, ids=lambda a: a.name)
 def test_a_symbol_listed_late_is_left_out_by_name(allocator, view_of, walk, book_of):
     closes = walk(300)
     closes[:100, 3] = np.nan
@@ -87,7 +93,7 @@ def test_a_symbol_listed_late_is_left_out_by_name(allocator, view_of, walk, book
     assert given.confidence == pytest.approx(0.8)
 
 
-@pytest.mark.parametrize("allocator", BOTH, ids=lambda a: a.name)
+@pytest.mark.parametrize("allocator", FAMILY, ids=lambda a: a.name)
 def test_the_same_view_gives_the_same_bytes(allocator, sample, view_of, book_of):
     closes = sample.closes[-600:]
     first, second = (allocator.allocate(view_of(closes.copy()), book_of()) for _ in range(2))
@@ -112,3 +118,15 @@ def test_every_parameter_makes_another_version():
 def test_a_percentage_is_no_confidence_level():
     with pytest.raises(ConfigurationError, match="95"):
         MeanCVaR(LIMITS, confidence_level=95.0)
+
+
+def test_the_best_ratio_of_means_that_all_lose_falls_to_the_closed_form(view_of, walk, book_of, caplog):
+    falling = walk(300) * np.exp(-0.01 * np.arange(300))[:, None]
+    given = Markowitz(LIMITS, "maximum_sharpe").allocate(view_of(falling), book_of())
+    assert given.rung is Rung.CLOSED_FORM
+    assert "expected to earn more than cash" in given.trace["fallen"]["optimiser"]
+
+
+def test_an_aversion_that_loves_risk_is_refused():
+    with pytest.raises(ConfigurationError, match="aversion of mean_variance"):
+        Markowitz(LIMITS, "mean_variance", aversion=0.0)
