@@ -1,0 +1,116 @@
+"""Which limits cannot be met together: a set of them with no point, each of which is needed for that.
+
+A region without a point helps nobody; a person must be told which wishes to give up. Limits are taken away one after
+another, and one without which there is still no point stays away. What is left has no point, and has one as soon as
+any of it goes: an irreducible set (Chinneck 2008). Bounds that say the same of all symbols, as a position cap does, are
+one limit, because a person set them as one. Whether limits have a point is a linear program for HiGHS: the least sum of
+what they would have to give way, in fractions of equity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+from scipy.optimize import linprog
+
+from ordinis.errors import InfeasibleLimits, SolverFailed
+from ordinis.optimize.region import Region
+from ordinis.ports import FloatArray
+
+GIVES_WAY = 1e-8
+"""Limits that need more than this, in fractions of equity, have no point."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """matrix x <= bounds over the weights, then what they rise and fall by, then what they are long and short."""
+
+    matrix: FloatArray
+    bounds: FloatArray
+
+
+def require_a_point(region: Region, symbols: Sequence[str], rows: Sequence[str]) -> None:
+    """Raise InfeasibleLimits, with a smallest set of limits that conflict, where `region` has no point.
+
+    Args:
+        symbols: N names.
+        rows: K names, of the region's rows.
+    """
+    found = conflict(region, named_limits(region, symbols, rows))
+    if found:
+        raise InfeasibleLimits(found)
+
+
+def conflict(region: Region, limits: Mapping[str, Limit]) -> tuple[str, ...]:
+    """Names of `limits` that have no point together, though all but any one of them have; none where all have one."""
+    if have_a_point(region, limits):
+        return ()
+    kept = dict(limits)
+    for name in limits:
+        without = {other: limit for other, limit in kept.items() if other != name}
+        if not have_a_point(region, without):
+            kept = without
+    return tuple(kept)
+
+
+def named_limits(region: Region, symbols: Sequence[str], rows: Sequence[str]) -> dict[str, Limit]:
+    """Every limit of `region` by what a person would call it, with its value."""
+    count, named = region.size, {}
+    if len(symbols) != count or len(rows) != len(region.rows):
+        raise ValueError(f"{len(symbols)} symbols and {len(rows)} rows named, of {count} and {len(region.rows)}")
+    eye = np.eye(count)
+    for sign, bounds, word in ((1.0, region.upper, "at most"), (-1.0, region.lower, "at least")):
+        values, places = np.unique(bounds, return_inverse=True)
+        for place, value in enumerate(values.tolist()):
+            group = np.flatnonzero(places == place)
+            of = "each position" if len(group) == count else ", ".join(symbols[int(i)] for i in group)
+            named[f"{of} {word} {value:.4f}"] = Limit(sign * eye[group], np.full(len(group), sign * value))
+    for row, name, low, high in zip(region.rows, rows, region.row_lower, region.row_upper, strict=True):
+        if np.isfinite(high):
+            named[f"{name} at most {high:.4f}"] = Limit(row[None, :], np.array([high]))
+        if np.isfinite(low):
+            named[f"{name} at least {low:.4f}"] = Limit(-row[None, :], np.array([-low]))
+    if region.turnover is not None:
+        named[f"turnover at most {region.turnover:.4f}"] = _sum_of_parts(count, 1, region.turnover)
+    if region.leverage is not None:
+        named[f"leverage at most {region.leverage:.4f}"] = _sum_of_parts(count, 3, region.leverage)
+    return named
+
+
+def _sum_of_parts(count: int, block: int, limit: float) -> Limit:
+    matrix = np.zeros((1, 5 * count))
+    matrix[0, block * count : (block + 2) * count] = 1.0
+    return Limit(matrix, np.array([limit]))
+
+
+def have_a_point(region: Region, limits: Mapping[str, Limit]) -> bool:
+    """Whether some weights meet all of `limits`; trades are counted from what `region` says is held."""
+    if not limits:
+        return True
+    count, width = region.size, 5 * region.size
+    padded = [
+        np.hstack([limit.matrix, np.zeros((len(limit.bounds), width - limit.matrix.shape[1]))])
+        for limit in limits.values()
+    ]
+    matrix = sparse.csr_matrix(np.vstack(padded))
+    bounds = np.concatenate([limit.bounds for limit in limits.values()])
+    eye, none = sparse.identity(count), sparse.csr_matrix((count, count))
+    parts = sparse.vstack([sparse.hstack([eye, -eye, eye, none, none]), sparse.hstack([eye, none, none, -eye, eye])])
+    # One more column for each limit: what it gives way by.
+    slack = sparse.identity(len(bounds))
+    found = linprog(
+        np.concatenate([np.zeros(width), np.ones(len(bounds))]),
+        A_ub=sparse.hstack([matrix, -slack]),
+        b_ub=bounds,
+        A_eq=sparse.hstack([parts, sparse.csr_matrix((2 * count, len(bounds)))]),
+        b_eq=np.concatenate([region.start, np.zeros(count)]),
+        bounds=[(None, None)] * count + [(0.0, None)] * (4 * count + len(bounds)),
+        method="highs",
+        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
+    )
+    if found.status != 0:
+        raise SolverFailed("highs", f"could not say whether limits conflict: {found.message}")
+    return bool(found.fun <= GIVES_WAY)
