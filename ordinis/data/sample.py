@@ -12,7 +12,6 @@ them flatter every strategy alike. Outside these dates there is nothing, and ask
 
 from __future__ import annotations
 
-from calendar import monthrange
 from collections.abc import Iterator, Sequence
 from datetime import date
 from functools import lru_cache
@@ -21,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from ordinis.clock import trading_calendar
+from ordinis.data.factors import month_end
 from ordinis.domain.canonical import to_decimal
 from ordinis.domain.market import Bar, MarketEvent, SessionClosed, TradingWindow
 from ordinis.errors import DataUnavailable
@@ -163,11 +163,7 @@ def _factor_returns() -> pd.DataFrame:
     table = frenchdata.load()
     # The file's dates are integers such as 192607, which arch hands on as nanoseconds after 1970.
     stamps = table.index.to_numpy().astype("datetime64[ns]").astype("int64")
-    ends = [_month_end(*divmod(int(stamp), 100)) for stamp in stamps]
+    ends = [month_end(*divmod(int(stamp), 100)) for stamp in stamps]
     # Two decimals in percent are four in fractions: rounding takes away what the division adds.
     returns = np.round(table[["Mkt-RF", "SMB", "HML", "RF"]].to_numpy(float) / 100, 6)
     return pd.DataFrame({"month": ends, **dict(zip(FACTORS, returns.T, strict=True))})
-
-
-def _month_end(year: int, month: int) -> date:
-    return date(year, month, monthrange(year, month)[1])
