@@ -110,7 +110,7 @@ class Traded:
     @cached_property
     def _opening(self) -> FloatArray:
         """(T,) the last close's equity and what people brought (or took) since."""
-        brought = [(self._row(moved), moved.cash) for moved in self.movements if moved.kind in FLOWS]
+        brought = [(self.row_of(moved), moved.cash) for moved in self.movements if moved.kind in FLOWS]
         return np.concatenate([[0.0], self.equity])[: len(self.index)] + self._by_session(brought)
 
     @property
@@ -139,14 +139,14 @@ class Traded:
     @property
     def fees(self) -> FloatArray:
         """(T,) in currency: commissions, and what the broker charged apart from fills."""
-        charged = [(self._row(moved), -moved.cash) for moved in self.movements if moved.kind == CHARGE]
+        charged = [(self.row_of(moved), -moved.cash) for moved in self.movements if moved.kind == CHARGE]
         return self._by_session([*((trade.row, trade.fees) for trade in self.executions), *charged])
 
     def units(self, symbols: Sequence[str]) -> FloatArray:
         """(T, N) held at each close."""
         changes = [(self.index.row(fill.at), fill.symbol, fill.units) for fill in self.fills]
         brought = [moved for moved in self.movements if moved.symbol is not None]
-        changes += [(self._row(moved), moved.symbol or "", moved.quantity) for moved in brought]
+        changes += [(self.row_of(moved), moved.symbol or "", moved.quantity) for moved in brought]
         held = np.full((len(self.index), len(symbols)), ZERO, dtype=object)
         column = {symbol: place for place, symbol in enumerate(symbols)}
         for row, symbol, quantity in changes:
@@ -160,7 +160,7 @@ class Traded:
         known = [mark for mark in marks if mark is not None]
         return known if len(known) == len(marks) else None
 
-    def _row(self, moved: Movement) -> int | None:
+    def row_of(self, moved: Movement) -> int | None:
         """The first session whose valuation holds a movement: not always that of its date."""
         if self._marks is None:
             return self.index.row(moved.at)
