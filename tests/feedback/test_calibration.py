@@ -1,0 +1,133 @@
+"""Costs learned from fills: planted impact is found again, few fills change nothing, and worse models stay out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ordinis.feedback.calibration import (
+    BASIS_POINT,
+    LARGEST_ERROR,
+    CostPrior,
+    PaidCosts,
+    calibrate,
+    fit,
+    fit_buckets,
+    liquidity_buckets,
+)
+
+HALF_SPREAD, ETA, DELTA, NOISE = 1.0 * BASIS_POINT, 0.142, 0.6, 10.0 * BASIS_POINT
+
+
+def planted(seed: int, count: int, *, buckets: tuple[float, ...] = (ETA,), noise: float = NOISE) -> PaidCosts:
+    """Fills that paid the law of impact with the eta of their bucket, participations log-uniform from 1e-4 to 0.1."""
+    rng = np.random.default_rng(seed)
+    participation = np.exp(rng.uniform(np.log(1e-4), np.log(0.1), count))
+    volatility, bucket = 0.02 * np.exp(0.3 * rng.normal(size=count)), rng.integers(len(buckets), size=count)
+    impact = np.array(buckets)[bucket] * volatility * participation**DELTA
+    return PaidCosts(HALF_SPREAD + impact + noise * rng.normal(size=count), participation, volatility, bucket)
+
+
+def test_intervals_cover_the_truth_in_nine_seeds_of_ten_and_better() -> None:
+    covered = np.zeros(3)
+    for seed in range(100):
+        found = fit(planted(seed, 3_000), CostPrior())
+        for place, (estimate, truth) in enumerate(
+            [(found.half_spread, HALF_SPREAD), (found.eta, ETA), (found.delta, DELTA)]
+        ):
+            covered[place] += estimate.low <= truth <= estimate.high
+    assert (covered >= 90).all(), covered
+
+
+def test_with_enough_fills_estimates_are_within_a_tenth() -> None:
+    found = fit(planted(1, 400_000), CostPrior())
+    assert found.eta.value == pytest.approx(ETA, rel=0.1)
+    assert found.delta.value == pytest.approx(DELTA, rel=0.1)
+    assert found.half_spread.value == pytest.approx(HALF_SPREAD, rel=0.1)
+    assert found.noise == pytest.approx(NOISE, rel=0.02)
+
+
+def test_without_noise_the_law_is_found_exactly() -> None:
+    found = fit(planted(0, 5_000, noise=1e-9), CostPrior())
+    assert (found.eta.value, found.delta.value) == pytest.approx((ETA, DELTA), rel=1e-3)
+
+
+def test_fifty_fills_leave_the_model_in_force() -> None:
+    found = calibrate(planted(0, 50), CostPrior(), None)
+    assert not found.promoted
+    assert found.reason == "50 fills, 200 are needed: the model in force stays"
+    assert (found.book.eta.value, found.book.delta.value) == (0.3, 0.5)
+
+
+def test_a_better_model_is_promoted_and_its_error_is_below_ten_basis_points() -> None:
+    promoted = [calibrate(planted(seed, 6_000), CostPrior(), None) for seed in range(20)]
+    assert all(found.promoted for found in promoted)
+    assert max(found.error for found in promoted) < min(LARGEST_ERROR, *(f.error_in_force for f in promoted))
+    assert "unseen fills, the model in force" in promoted[0].reason
+
+
+def test_a_model_that_predicts_unseen_fills_worse_is_not_promoted() -> None:
+    """The market of the last third is another one than that which was learned."""
+    calm, wild = planted(0, 4_000), planted(1, 2_000)
+    both = _one_after_the_other(calm, replace(wild, paid=wild.paid + 40 * BASIS_POINT))
+    in_force = fit(planted(2, 6_000), CostPrior(half_spread=41 * BASIS_POINT, half_spread_sd=1e-8))
+    found = calibrate(both, CostPrior(), in_force)
+    assert found.error > found.error_in_force
+    assert not found.promoted
+    off = calibrate(both, CostPrior(), None)
+    assert off.error > LARGEST_ERROR
+    assert not off.promoted
+
+
+def _one_after_the_other(one: PaidCosts, other: PaidCosts) -> PaidCosts:
+    names = ("paid", "participation", "volatility", "bucket")
+    return PaidCosts(*(np.concatenate([getattr(one, name), getattr(other, name)]) for name in names))
+
+
+def test_the_future_is_not_in_what_judges_it() -> None:
+    """What the held-out fills paid moves the verdict and not the fit that is judged: a later rise is missed."""
+    fills = planted(3, 3_000)
+    later = fills.paid.copy()
+    later[-1_000:] += 5 * BASIS_POINT
+    before, after = (calibrate(each, CostPrior(), None) for each in (fills, replace(fills, paid=later)))
+    assert after.error == pytest.approx(before.error + 5 * BASIS_POINT, abs=1.5 * BASIS_POINT)
+
+
+def test_buckets_differ_where_fills_say_so_and_share_where_they_are_few() -> None:
+    fills = planted(0, 60_000, buckets=(0.08, 0.30))
+    book, (liquid, illiquid) = fit_buckets(fills, CostPrior(), 2)
+    assert liquid.eta.value < book.eta.value < illiquid.eta.value
+    assert illiquid.eta.value / liquid.eta.value > 2.5
+    few = planted(1, 3_000, buckets=(ETA, ETA))
+    few = few.part((few.bucket == 0) | (np.arange(3_000) < 20))
+    book, (_, thin) = fit_buckets(few, CostPrior(), 2)
+    assert thin.fills < 20
+    assert thin.eta.value == pytest.approx(book.eta.value, rel=0.35)
+    assert thin.eta.high - thin.eta.low > book.eta.high - book.eta.low
+
+
+def test_one_set_of_fills_gives_one_answer() -> None:
+    assert fit(planted(5, 1_000), CostPrior()) == fit(planted(5, 1_000), CostPrior())
+
+
+def test_buckets_of_liquidity_are_even_and_in_order() -> None:
+    traded = np.array([5e6, 9e9, 1e8, 2e9, 3e7, 1e6])
+    assert liquidity_buckets(traded, 3).tolist() == [2, 0, 1, 0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"paid": np.array([0.0, np.nan])}, "must be finite"),
+        ({"participation": np.array([0.1, 0.0])}, "above 0"),
+        ({"volatility": np.array([0.1, -0.1])}, "at least 0"),
+        ({"bucket": np.array([0])}, "shapes"),
+    ],
+)
+def test_fills_that_cannot_be_learned_from_are_refused(changed: dict[str, np.ndarray], told: str) -> None:
+    two = np.zeros(2)
+    good = {"paid": two, "participation": two + 0.1, "volatility": two, "bucket": np.zeros(2, dtype=int)}
+    with pytest.raises(ValueError, match=told):
+        PaidCosts(**(good | changed))
