@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ordinis.optimize.region import Region
+from ordinis.optimize.region import Region, TradingCosts
 from ordinis.optimize.scenarios import Array, host
 from ordinis.ports import FloatArray
 
@@ -227,17 +227,19 @@ class Rows:
 
 
 class Split:
-    """w - reference = rise - fall, each >= 0 and costing linear q + power q^(3/2), their sum limited or not."""
+    """w - reference = rise - fall, each >= 0 and costing linear q + power q^e, their sum limited or not."""
 
     def __init__(
         self,
         weights: FloatArray,
         reference: FloatArray,
-        linear: FloatArray,
-        power: FloatArray,
+        costs: TradingCosts | None,
         limit: float | None,
         mu: float,
     ) -> None:
+        zero = np.zeros(len(weights))
+        linear, power = (zero, zero) if costs is None else (costs.linear, costs.power)
+        self._exponent = 2.0 if costs is None else costs.exponent
         self._reference, self._limit, self._count = reference, limit, len(weights)
         self._linear, self._power = np.tile(np.maximum(linear, IDLE), 2), np.tile(power, 2)
         apart = weights - reference
@@ -257,10 +259,11 @@ class Split:
     def prepare(self, weights: FloatArray) -> None:
         """The residuals of this point, and what elimination leaves: a diagonal, and a row of the border."""
         x, z = self.pairs.x, self.pairs.z
-        root = np.sqrt(x)
-        self._dual = self._linear + 1.5 * self._power * root - _both(self.balance) - z + self.price
+        # The derivative of power x^e, and the second.
+        slope = self._exponent * self._power * x ** (self._exponent - 1.0)
+        self._dual = self._linear + slope - _both(self.balance) - z + self.price
         self._apart = weights - self._reference - self._rise_less_fall(x)
-        self._inverse = 1.0 / (0.75 * self._power / root + z / x)
+        self._inverse = 1.0 / (((self._exponent - 1.0) * slope + z) / x)
         self._tilt = self._rise_less_fall(self._inverse)
         self._whole = self._inverse[: self._count] + self._inverse[self._count :]
         self.diagonal = 1.0 / self._whole

@@ -4,7 +4,7 @@ For a convex program every choice of multipliers gives a lower bound (Lagrange).
 rows, leverage and turnover, move into the objective at their prices, and what is left falls apart into one problem
 for each symbol,
 
-    minimise  r w + g |w| + (c + h) |w - held| + d |w - held|^(3/2)   over  lower <= w <= upper
+    minimise  r w + g |w| + (c + h) |w - held| + d |w - held|^e   over  lower <= w <= upper
 
 with r the slope that is left, g and h the prices of leverage and turnover, c and d the costs of trading. It is
 solved exactly: the least is at a bound, at zero, at what is held, or where the derivative is zero in between. Nothing
@@ -46,15 +46,16 @@ def _least(
     """(N,) the least of each symbol's own problem."""
     zero, held = np.zeros(region.size), region.start
     linear, power = (zero, zero) if costs is None else (costs.linear, costs.power)
+    exponent = 2.0 if costs is None else costs.exponent
     linear = linear + turnover
     candidates = [region.lower, region.upper, zero, held]
     for side in (1.0, -1.0):
         for sign in (1.0, -1.0):
-            # w = held + side q: the derivative in q is zero where 1.5 d sqrt(q) is what the rest gains.
+            # w = held + side q: the derivative in q is zero where e d q^(e - 1) is what the rest gains.
             gain = np.maximum(-(side * (slope + sign * leverage) + linear), 0.0)
-            root = np.divide(gain, 1.5 * power, out=zero.copy(), where=power > 0.0)
-            candidates.append(held + side * root**2)
+            root = np.divide(gain, exponent * power, out=zero.copy(), where=power > 0.0)
+            candidates.append(held + side * root ** (1.0 / (exponent - 1.0)))
     points = np.clip(np.stack(candidates), region.lower, region.upper)
     traded = np.abs(points - held)
-    values = slope * points + leverage * np.abs(points) + linear * traded + power * traded**1.5
+    values = slope * points + leverage * np.abs(points) + linear * traded + power * traded**exponent
     return np.asarray(values.min(axis=0))

@@ -2,7 +2,7 @@
 
 Everything a region limits is written as A x + s = b with s in a cone: rows and bounds as inequalities; a limited sum of
 absolute values by splitting w - reference into a rise and a fall, columns that are added behind the weights; the
-three-halves power of a trade by a power cone each. `homogeneous` turns the same region into the cone over it, for
+power of a trade that impact costs by a power cone each. `homogeneous` turns the same region into the cone over it, for
 ratios: with kappa a new last column, A x <= b becomes A x - b kappa <= 0 (Charnes and Cooper 1962).
 
 Clarabel is spoken to directly, since modelling layers cost ten times the solve; its settings are fixed and single-
@@ -129,7 +129,8 @@ def conic(region: Region, costs: TradingCosts | None = None) -> Conic:
         if bend:
             bent = fall + count
             priced[bent : bent + count] = power
-            rows.append(_three_halves(width, rise, fall, bent, count))
+            exponent = 1.5 if costs is None else costs.exponent
+            rows.append(_powers(width, rise, fall, bent, count, exponent))
         at += 2 * count + count * bend
     return Conic(count, width, priced, tuple(row for row in rows if len(row.bounds)), any(curved))
 
@@ -148,14 +149,14 @@ def _rows(width: int, parts: dict[int, Any], bounds: FloatArray, cone: Any) -> R
     return Rows(matrix, np.asarray(bounds, dtype=np.float64), [cone(len(bounds))])
 
 
-def _three_halves(width: int, rise: int, fall: int, bent: int, count: int) -> Rows:
-    """(z, 1, rise + fall) in the power cone of 2 / 3: z^(2/3) >= |rise + fall|."""
+def _powers(width: int, rise: int, fall: int, bent: int, count: int, exponent: float) -> Rows:
+    """(z, 1, rise + fall) in the power cone of 1 / e: z^(1/e) >= |rise + fall|."""
     places = np.arange(count)
     matrix = sparse.lil_matrix((3 * count, width))
     matrix[3 * places, bent + places] = -1.0
     matrix[3 * places + 2, rise + places] = -1.0
     matrix[3 * places + 2, fall + places] = -1.0
-    return Rows(matrix.tocsc(), np.tile([0.0, 1.0, 0.0], count), [clarabel.PowerConeT(2.0 / 3.0)] * count)
+    return Rows(matrix.tocsc(), np.tile([0.0, 1.0, 0.0], count), [clarabel.PowerConeT(1.0 / exponent)] * count)
 
 
 def _settings(tolerance: float) -> Any:

@@ -5,7 +5,7 @@ With m scenarios a_s, each carrying at most the weight k = 1 / ((1 - beta) S), R
     minimise    t + k sum_s u_s - reward' w + sum_i f_i(p_i) + f_i(n_i)
     subject to  u_s - v_s = -a_s' w - t,   w in the region,   w - held = p - n,   u, v, p, n >= 0
 
-where f(q) = linear q + power q^(3/2) is what a trade costs. Mehrotra's predictor and corrector (1992) follow the
+where f(q) = linear q + power q^e is what a trade costs. Mehrotra's predictor and corrector (1992) follow the
 central path, on which every x >= 0 and its multiplier z >= 0 have the same product mu. The multipliers y_s of v_s are
 the mixture of `scenarios`, so each iterate carries its own lower bound.
 
@@ -53,7 +53,7 @@ class Interior:
         self, region: Region, costs: TradingCosts | None, reward: FloatArray, tail: Tail, weights: FloatArray
     ) -> None:
         self._reward, self.tail, self.iterations = reward, tail, 0
-        width, zero = region.upper - region.lower, np.zeros(region.size)
+        width = region.upper - region.lower
         self.weights = np.clip(weights, region.lower + INSIDE * width, region.upper - INSIDE * width)
         mu = FIRST_MU * tail.share * max(float(np.abs(host(tail.path(self.weights))).mean()), 1e-6)
         self.level = tail.begin(self.weights, mu)
@@ -64,10 +64,9 @@ class Interior:
         self._trades = self._gross = None
         self._curved = costs is not None and costs.curved
         if costs is not None or region.turnover is not None:
-            linear, power = (zero, zero) if costs is None else (costs.linear, costs.power)
-            self._trades = Split(self.weights, region.start, linear, power, region.turnover, mu)
+            self._trades = Split(self.weights, region.start, costs, region.turnover, mu)
         if region.leverage is not None:
-            self._gross = Split(self.weights, zero, zero, zero, region.leverage, mu)
+            self._gross = Split(self.weights, np.zeros(region.size), None, region.leverage, mu)
         self._splits = [split for split in (self._trades, self._gross) if split is not None]
         self.primal_missing = self.dual_missing = np.inf
         """The largest residual of the limits, in fractions of equity, and of the multipliers' equations."""

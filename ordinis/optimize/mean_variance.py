@@ -84,7 +84,7 @@ def mean_variance(
         raise ValueError(f"an aversion to risk of {aversion} is not above 0")
     scaled, scale = _scaled(covariance, region.size)
     scale = aversion * scale or 1.0
-    charged = None if costs is None else TradingCosts(costs.linear / scale, costs.power / scale)
+    charged = None if costs is None else costs.part(np.full(region.size, True), scale)
     return quadratic(scaled, -_finite(mean, region.size) / scale, region, charged)
 
 

@@ -2,8 +2,8 @@
 
     lower <= w <= upper,   row_lower <= rows w <= row_upper,   sum |w_i| <= leverage,   sum |w_i - held_i| <= turnover
 
-Costs are charged on trades q_i = |w_i - held_i|, fractions of equity:  linear_i q_i + power_i q_i^(3/2), the spread
-with its fees and the square-root law of market impact.
+Costs are charged on trades q_i = |w_i - held_i|, fractions of equity:  linear_i q_i + power_i q_i^e, the spread with
+its fees and the law of market impact, whose exponent e is 3/2 for the square root.
 """
 
 from __future__ import annotations
@@ -174,10 +174,20 @@ class TradingCosts:
 
     linear: FloatArray
     power: FloatArray
+    exponent: float = 1.5
+    """Above 1, at most 2."""
 
     def __post_init__(self) -> None:
         if (self.linear < 0.0).any() or (self.power < 0.0).any():
             raise ValueError("a cost coefficient is negative: the program would not be convex")
+        if not 1.0 < self.exponent <= 2.0:
+            raise ValueError(
+                f"an exponent of {self.exponent}: impact grows faster than a trade and no faster than its square"
+            )
+
+    def part(self, free: BoolArray, scale: float) -> TradingCosts:
+        """Of the symbols that are `free`, in units of `scale`."""
+        return TradingCosts(self.linear[free] / scale, self.power[free] / scale, self.exponent)
 
     @property
     def curved(self) -> bool:
@@ -186,4 +196,4 @@ class TradingCosts:
     def of(self, trades: FloatArray) -> float:
         """What (N,) trades cost, a fraction of equity."""
         size = np.abs(trades)
-        return float(self.linear @ size + self.power @ size**1.5)
+        return float(self.linear @ size + self.power @ size**self.exponent)

@@ -211,7 +211,7 @@ class _Request:
             offset = rows @ xp.asarray(np.where(free, 0.0, settled.lower))
             rows = xp.take(rows, xp.asarray(np.nonzero(free)[0]), axis=1)
         if self._costs is not None:
-            costs = TradingCosts(self._costs.linear[free] / self._scale, self._costs.power[free] / self._scale)
+            costs = self._costs.part(free, self._scale)
         tail = Tail(rows, offset, 1.0 / self._scenarios.mass, xp)
         return Interior(settled.part(free), costs, self._reward[free] / self._scale, tail, working.weights[free])
 

@@ -56,7 +56,7 @@ def a_program(seed: int) -> Program:
     linear = rng.uniform(0.0, 2e-3, count)
     costs = {
         "linear costs": TradingCosts(linear, np.zeros(count)),
-        "curved costs": TradingCosts(linear, rng.uniform(0.0, 1e-2, count)),
+        "curved costs": TradingCosts(linear, rng.uniform(0.0, 1e-2, count), float(rng.choice([1.5, 1.6, 1.75]))),
         "everything": TradingCosts(linear, rng.uniform(0.0, 1e-2, count)),
     }.get(kind)
     level = float(rng.choice([0.5, 0.75, 0.9, 0.95, 0.99, rng.uniform(0.3, 0.995)]))
@@ -87,7 +87,7 @@ def reference(program: Program) -> float | None:
     if costs is not None:
         objective += cp.sum(cp.multiply(costs.linear / scale, traded))
         if curved:
-            objective += cp.sum(cp.multiply(costs.power / scale, cp.power(traded, 1.5)))
+            objective += cp.sum(cp.multiply(costs.power / scale, cp.power(traded, costs.exponent)))
     problem = cp.Problem(cp.Minimize(objective), rules)
     with warnings.catch_warnings():
         # Of its own presolve, and of an answer that is not taken below.

@@ -48,8 +48,8 @@ def test_five_hundred_programs_have_the_objective_that_other_solvers_find(kind: 
         assert abs(found.objective - best) <= 1e-6 * size, seed
         assert found.bound <= best + 1e-7 * size, seed
         compared += 1
-    # Clarabel gives up on one in six of the programs with power cones; over all kinds more than 500 are left.
-    assert compared >= 66
+    # Clarabel gives up on one in five of the programs with power cones; over all kinds more than 500 are left.
+    assert compared >= 60
 
 
 @settings(max_examples=60, deadline=None)
@@ -70,11 +70,17 @@ def test_the_bound_of_a_box_with_costs_is_the_least_on_a_grid() -> None:
     )
     grid = np.linspace(-0.3, 0.4, 700_001)
     for slope in np.linspace(-0.03, 0.03, 41):
-        for linear, power in ((0.0, 0.0), (0.002, 0.0), (0.001, 0.02), (0.0, 0.05)):
-            costs = TradingCosts(np.array([linear]), np.array([power]))
+        for linear, power, exponent in (
+            (0.0, 0.0, 1.5),
+            (0.002, 0.0, 1.5),
+            (0.001, 0.02, 1.5),
+            (0.0, 0.05, 1.6),
+            (0.0, 0.3, 2.0),
+        ):
+            costs = TradingCosts(np.array([linear]), np.array([power]), exponent)
             traded = np.abs(grid - 0.1)
             values = slope * grid + 0.004 * (np.abs(grid) - 0.35) + 0.003 * (traded - 0.3)
-            values += linear * traded + power * traded**1.5
+            values += linear * traded + power * traded**exponent
             bound = lower_bound(np.array([slope]), region, costs, Prices(np.zeros(0), 0.004, 0.003))
             assert bound == pytest.approx(values.min(), abs=1e-10)
             assert bound <= values.min() + 1e-15
@@ -175,3 +181,11 @@ def test_a_step_in_the_wrong_direction_is_not_called_an_answer(monkeypatch: pyte
 def test_scenarios_that_are_none_are_refused(returns: FloatArray, level: float) -> None:
     with pytest.raises(ValueError, match=r"scenarios of shape|confidence level"):
         Scenarios(returns, level)
+
+
+@pytest.mark.parametrize(
+    ("linear", "power", "exponent"), [(-1e-3, 0.0, 1.5), (0.0, -1e-3, 1.5), (0.0, 0.1, 1.0), (0.0, 0.1, 2.5)]
+)
+def test_costs_that_no_market_has_are_refused(linear: float, power: float, exponent: float) -> None:
+    with pytest.raises(ValueError, match=r"negative|exponent"):
+        TradingCosts(np.array([linear]), np.array([power]), exponent)
