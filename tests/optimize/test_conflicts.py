@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ordinis.errors import InfeasibleLimits
-from ordinis.optimize.conflicts import have_a_point, named_limits, require_a_point
+from ordinis.optimize.conflicts import conflict, have_a_point, named_limits, require_a_point
 from ordinis.optimize.region import Region
 from tests.optimize.programs import a_program
 
@@ -24,8 +24,9 @@ SYMBOLS, ROWS = ["A", "B", "C", "D", "E"], ["invested", "sector Energy"]
 
 
 def test_limits_with_a_point_pass() -> None:
-    require_a_point(a_book(), SYMBOLS, ROWS)
-    require_a_point(a_book(sector=0.5, turnover=0.9, leverage=0.9), SYMBOLS, ROWS)
+    for region in (a_book(), a_book(sector=0.5, turnover=0.9, leverage=0.9)):
+        require_a_point(region, SYMBOLS, ROWS)
+        assert conflict(region, named_limits(region, SYMBOLS, ROWS)) == ()
 
 
 @pytest.mark.parametrize(

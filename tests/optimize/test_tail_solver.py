@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import array_api_strict as strict
 import numpy as np
 import pytest
@@ -50,6 +53,52 @@ def test_five_hundred_programs_have_the_objective_that_other_solvers_find(kind: 
         compared += 1
     # Clarabel gives up on one in five of the programs with power cones; over all kinds more than 500 are left.
     assert compared >= 60
+
+
+def _tied(returns: FloatArray, rng: np.random.Generator) -> FloatArray:
+    return np.round(returns * 50.0) / 50.0
+
+
+def _repeated(returns: FloatArray, rng: np.random.Generator) -> FloatArray:
+    return returns[rng.integers(max(2, len(returns) // 10), size=len(returns))]
+
+
+def _few(returns: FloatArray, rng: np.random.Generator) -> FloatArray:
+    return returns[: max(3, returns.shape[1] // 2)]
+
+
+def _without_risk(returns: FloatArray, rng: np.random.Generator) -> FloatArray:
+    return np.column_stack([np.full(len(returns), 0.001), returns[:, 1:]])
+
+
+def _copies(returns: FloatArray, rng: np.random.Generator) -> FloatArray:
+    return np.tile(returns[:, :1], returns.shape[1])
+
+
+def _one_crash(returns: FloatArray, rng: np.random.Generator) -> FloatArray:
+    return np.vstack([np.full(returns.shape[1], -0.9), returns[1:]])
+
+
+@pytest.mark.parametrize("spoiled", [_tied, _repeated, _few, _without_risk, _copies, _one_crash])
+def test_scenarios_that_are_hard_are_answered_as_others_answer_them(
+    spoiled: Callable[[FloatArray, np.random.Generator], FloatArray],
+) -> None:
+    for seed in range(2 * len(KINDS)):
+        program = a_program(seed)
+        program = replace(program, returns=spoiled(program.returns, np.random.default_rng(seed)))
+        found, best = solved(program), reference(program)
+        assert program.region.violation(found.weights) <= OUTSIDE, seed
+        assert found.gap <= GAP, seed
+        assert best is None or abs(found.objective - best) <= 1e-6 * max(abs(best), found.least), seed
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e3])
+def test_the_unit_of_returns_does_not_matter(unit: float) -> None:
+    for seed in range(2 * len(KINDS)):
+        program = a_program(seed)
+        costs = None if program.costs is None else program.costs.part(np.full(program.region.size, True), 1.0 / unit)
+        scaled = replace(program, returns=program.returns * unit, reward=program.reward * unit, costs=costs)
+        assert solved(scaled).objective == pytest.approx(solved(program).objective * unit, rel=1e-7, abs=1e-9 * unit)
 
 
 @settings(max_examples=60, deadline=None)
