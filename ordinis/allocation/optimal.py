@@ -31,11 +31,14 @@ from ordinis.optimize.mean_variance import (
     minimum_variance,
     risk_parity,
 )
-from ordinis.optimize.region import Region
-from ordinis.ports import FloatArray, MarketView
+from ordinis.optimize.region import Region, TradingCosts
+from ordinis.optimize.trading_costs import trading_costs
+from ordinis.ports import CostModel, FloatArray, MarketView
 from ordinis.risk.covariance import ledoit_wolf
 
 logger = logging.getLogger(__name__)
+
+LIQUIDITY_SESSIONS = 21
 
 Solve = Callable[[FloatArray, Sequence[str]], FloatArray]
 """(T, N) returns and N symbols to (N,) weights; raises SolverFailed."""
@@ -116,27 +119,53 @@ class MeanCVaR:
     confidence_level: float = 0.95
     mean_weight: float = 0.0
     """CVaR is traded against this many times the mean return; 0 ignores the mean, whose error is of its own size."""
+    costs: CostModel | None = None
+    """Of trading away from the book as it is; None ignores what it is."""
+    holding_sessions: int = 21
+    """Over so many sessions a trade must earn its costs."""
     name: str = field(default="mean_cvar", init=False)
 
     def __post_init__(self) -> None:
         check_lookback(self.name, self.lookback)
         if not 0.0 <= self.confidence_level < 1.0:
             raise ConfigurationError(f"confidence_level of {self.name}", f"{self.confidence_level} is not in [0, 1)")
+        if self.holding_sessions < 1:
+            raise ConfigurationError(f"holding_sessions of {self.name}", f"{self.holding_sessions} is not at least 1")
 
     @property
     def version(self) -> str:
-        parameters = {
+        parameters: dict[str, object] = {
             "lookback": self.lookback,
             "confidence_level": float(self.confidence_level),
             "mean_weight": float(self.mean_weight),
         }
+        if self.costs is not None:
+            parameters |= {"costs": repr(self.costs), "holding_sessions": self.holding_sessions}
         return version_of(self.name, 2, parameters)
 
     def allocate(self, view: MarketView, portfolio: PortfolioSnapshot) -> Allocation:
         def solve(returns: FloatArray, symbols: Sequence[str]) -> FloatArray:
-            return mean_cvar(returns, symbols, self.limits, self.confidence_level, self.mean_weight).weights
+            held, costs = None, None
+            if self.costs is not None:
+                held = np.array([portfolio.weights.get(symbol, 0.0) for symbol in symbols])
+                costs = self._costs(self.costs, view, symbols, float(portfolio.equity))
+            found = mean_cvar(
+                returns, symbols, self.limits, self.confidence_level, self.mean_weight, held=held, costs=costs
+            )
+            return found.weights
 
         return descend(self, view, portfolio, self.lookback, solve)
+
+    def _costs(self, model: CostModel, view: MarketView, symbols: Sequence[str], equity: float) -> TradingCosts:
+        """Of trades from the book, by the last month of the view, spread over the sessions until the next."""
+        columns = [view.symbols.index(symbol) for symbol in symbols]
+        closes = view.closes[-LIQUIDITY_SESSIONS - 1 :, columns]
+        volume = np.full(len(symbols), np.nan)
+        if view.volumes is not None:
+            volume = view.volumes[-LIQUIDITY_SESSIONS:, columns].mean(axis=0)
+        volatility = np.std(closes[1:] / closes[:-1] - 1.0, axis=0, ddof=1)
+        whole = trading_costs(model, equity, closes[-1], volume, volatility)
+        return whole.part(np.full(len(symbols), True), float(self.holding_sessions))
 
 
 def descend(author: Author, view: MarketView, portfolio: PortfolioSnapshot, lookback: int, solve: Solve) -> Allocation:

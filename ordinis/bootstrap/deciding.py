@@ -35,6 +35,7 @@ ALLOCATORS = (
     "inverse-volatility",
     "minimum-variance",
     "mean-cvar",
+    "mean-cvar-after-costs",
     "mean-variance",
     "maximum-sharpe",
     "maximum-diversification",
@@ -53,6 +54,7 @@ def allocator(name: str, limits: Limits) -> Allocator:
     from ordinis.allocation.exposure import ExposureControl
     from ordinis.allocation.naive import EqualWeight, InverseVolatility
     from ordinis.allocation.optimal import Markowitz, MeanCVaR, MinimumVariance
+    from ordinis.costs.models import SquareRootCost
 
     match name:
         case "equal-weight":
@@ -63,6 +65,8 @@ def allocator(name: str, limits: Limits) -> Allocator:
             return MinimumVariance(limits)
         case "mean-cvar":
             return MeanCVaR(limits)
+        case "mean-cvar-after-costs":
+            return MeanCVaR(limits, costs=SquareRootCost())
         case "mean-variance":
             return Markowitz(limits, "mean_variance")
         case "maximum-sharpe":

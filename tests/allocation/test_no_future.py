@@ -24,6 +24,7 @@ from ordinis.allocation.answer import answer
 from ordinis.allocation.exposure import ExposureControl
 from ordinis.allocation.naive import EqualWeight, InverseVolatility
 from ordinis.allocation.optimal import Markowitz, MeanCVaR, MinimumVariance
+from ordinis.costs.models import SquareRootCost
 from ordinis.domain.decisions import Allocation, Rung
 from ordinis.domain.limits import Limits
 from ordinis.domain.market import Regime
@@ -36,6 +37,7 @@ LIMITS = Limits()
 BASES: list[Allocator] = [EqualWeight(LIMITS), InverseVolatility(LIMITS), MinimumVariance(LIMITS), MeanCVaR(LIMITS)]
 ALLOCATORS: list[Allocator] = [*BASES, *(ExposureControl(base, LIMITS, base_calendar="day") for base in BASES)]
 ALLOCATORS += [ExposureControl(MinimumVariance(LIMITS), LIMITS)]
+ALLOCATORS += [MeanCVaR(LIMITS, costs=SquareRootCost())]
 ALLOCATORS += [
     Markowitz(LIMITS, portfolio)
     for portfolio in ("mean_variance", "maximum_sharpe", "maximum_diversification", "risk_parity")

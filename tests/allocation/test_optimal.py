@@ -9,6 +9,7 @@ import pytest
 
 from ordinis.allocation.naive import InverseVolatility
 from ordinis.allocation.optimal import Markowitz, MeanCVaR, MinimumVariance, descend
+from ordinis.costs.models import ProportionalCost
 from ordinis.domain.decisions import Rung
 from ordinis.domain.limits import Limits
 from ordinis.errors import ConfigurationError, SolverFailed
@@ -130,3 +131,27 @@ def test_the_best_ratio_of_means_that_all_lose_falls_to_the_closed_form(view_of,
 def test_an_aversion_that_loves_risk_is_refused():
     with pytest.raises(ConfigurationError, match="aversion of mean_variance"):
         Markowitz(LIMITS, "mean_variance", aversion=0.0)
+
+
+def test_costs_keep_a_book_that_is_nearly_right(view_of, walk, book_of):
+    view = view_of(walk(600, (0.008, 0.01, 0.012, 0.02, 0.03)))
+    best = MeanCVaR(LIMITS).allocate(view, book_of()).weights
+    near = {symbol: weight * 0.97 + 0.03 * 0.18 for symbol, weight in best.items()}
+    dear = MeanCVaR(LIMITS, costs=ProportionalCost(500.0), holding_sessions=1).allocate(view, book_of(near))
+    assert dear.weights == pytest.approx(near, abs=1e-6)
+    cheap = MeanCVaR(LIMITS, costs=ProportionalCost(1e-6)).allocate(view, book_of(near))
+    assert cheap.weights == pytest.approx(best, abs=1e-3)
+    long = MeanCVaR(LIMITS, costs=ProportionalCost(500.0), holding_sessions=10**8).allocate(view, book_of(near))
+    assert long.weights == pytest.approx(best, abs=1e-3)
+
+
+def test_costs_belong_to_the_version_and_a_holding_of_no_session_is_refused():
+    versions = {
+        MeanCVaR(LIMITS).version,
+        MeanCVaR(LIMITS, costs=ProportionalCost(5.0)).version,
+        MeanCVaR(LIMITS, costs=ProportionalCost(6.0)).version,
+        MeanCVaR(LIMITS, costs=ProportionalCost(6.0), holding_sessions=5).version,
+    }
+    assert len(versions) == 4
+    with pytest.raises(ConfigurationError, match="holding_sessions of mean_cvar"):
+        MeanCVaR(LIMITS, holding_sessions=0)
