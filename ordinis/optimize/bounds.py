@@ -54,7 +54,9 @@ def _least(
             # w = held + side q: the derivative in q is zero where e d q^(e - 1) is what the rest gains.
             gain = np.maximum(-(side * (slope + sign * leverage) + linear), 0.0)
             root = np.divide(gain, exponent * power, out=zero.copy(), where=power > 0.0)
-            candidates.append(held + side * root ** (1.0 / (exponent - 1.0)))
+            # Prices beyond all measure put it at a bound.
+            with np.errstate(over="ignore"):
+                candidates.append(held + side * root ** (1.0 / (exponent - 1.0)))
     points = np.clip(np.stack(candidates), region.lower, region.upper)
     traded = np.abs(points - held)
     values = slope * points + leverage * np.abs(points) + linear * traded + power * traded**exponent

@@ -9,8 +9,9 @@ what they would have to give way, in fractions of equity.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from scipy import sparse
@@ -20,6 +21,7 @@ from ordinis.errors import InfeasibleLimits, SolverFailed
 from ordinis.optimize.region import Region
 from ordinis.ports import FloatArray
 
+T = TypeVar("T")
 GIVES_WAY = 1e-8
 """Limits that need more than this, in fractions of equity, have no point."""
 
@@ -30,6 +32,20 @@ class Limit:
 
     matrix: FloatArray
     bounds: FloatArray
+
+
+def or_conflict(solve: Callable[[], T], region: Region, symbols: Sequence[str], rows: Sequence[str]) -> T:
+    """What `solve` finds over `region`; where it fails because there is no point, the limits that conflict are named.
+
+    Raises:
+        InfeasibleLimits: the limits have no point; names a smallest set that conflicts.
+        SolverFailed: they have one, and `solve` did not find the best.
+    """
+    try:
+        return solve()
+    except SolverFailed:
+        require_a_point(region, symbols, rows)
+        raise
 
 
 def require_a_point(region: Region, symbols: Sequence[str], rows: Sequence[str]) -> None:

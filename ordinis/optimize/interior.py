@@ -19,7 +19,7 @@ and, where the sum has a limit, one row to the border beside the region's own ro
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg.lapack import dpotrf, dpotrs
+from scipy.linalg.lapack import dgesv, dpotrf, dpotrs
 
 from ordinis.errors import SolverFailed
 from ordinis.optimize.blocks import Box, Pairs, Rows, Split, Tail
@@ -98,6 +98,11 @@ class Interior:
             SolverFailed: the numbers have run out.
         """
         self.iterations += 1
+        # Where the limits have no point the numbers grow until they are none; that is looked at, not warned of.
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            self._step()
+
+    def _step(self) -> None:
         pairs, gap = self._pairs, self.gap
         self._factorise()
         self._direct(None)
@@ -159,13 +164,14 @@ class Interior:
             right[:count] += of_weights
             limits.append(of_limit)
         moved = self._divide(right)
+        shadow = np.zeros(0)
         if len(self._border):
-            shadow = np.asarray(
-                np.linalg.solve(self._schur, np.concatenate(limits) - self._border @ moved), dtype=np.float64
-            )
+            _, _, shadow, singular = dgesv(self._schur, np.concatenate(limits) - self._border @ moved)
             moved = moved + self._solved @ shadow
-        else:
-            shadow = np.zeros(0)
+            if singular:
+                raise SolverFailed(
+                    "interior point", f"limits that contradict each other, at iteration {self.iterations}"
+                )
         if not np.isfinite(moved).all():
             raise SolverFailed("interior point", f"a step that is no number at iteration {self.iterations}")
         self._moved = moved

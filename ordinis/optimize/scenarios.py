@@ -72,6 +72,11 @@ class Scenarios:
             raise ValueError(f"confidence level {self.confidence_level} is not in [0, 1)")
         if self.returns.ndim != 2 or self.returns.shape[0] == 0:
             raise ValueError(f"scenarios of shape {tuple(self.returns.shape)}; expected (S, N) with at least one")
+        # One sum a symbol: no array of truths as large as the scenarios is made.
+        sums = host(self.module.sum(self.returns, axis=0))
+        if not np.isfinite(sums).all():
+            holes = ", ".join(map(str, np.flatnonzero(~np.isfinite(sums)).tolist()))
+            raise ValueError(f"scenarios of symbol {holes} are not finite")
 
     @property
     def count(self) -> int:
