@@ -20,6 +20,8 @@ TIE = 1e-12
 IDLE = 1e-11
 """What a trade costs at least, so that a rise and a fall of the same weight at once is never free."""
 LEVEL_STEPS, LEVEL_TOLERANCE = 30, 0.02
+EDGE = 1e-6
+"""The level is not looked for where every multiplier is nearer than this to its bound."""
 
 
 class Pairs:
@@ -74,8 +76,10 @@ class Tail:
         """Put every scenario on the central path of `mu`; return the level t at which their y sum to about one."""
         xp, k = self._xp, self.share
         losses = -self.path(weights)
-        low, high = float(xp.min(losses)) - mu * losses.shape[0], float(xp.max(losses))
-        level = high
+        low, high = float(xp.min(losses)) - mu / (k * EDGE), float(xp.max(losses)) + mu / (k * EDGE)
+        # Where all losses were the same it would be here, and mu is large at first: the losses are nearly the same to it.
+        even = 1.0 / losses.shape[0]
+        level = float(xp.mean(losses)) + mu / even - mu / (k - even) if k > even else high
         for _ in range(LEVEL_STEPS):
             beyond = k * (losses - level)
             root = xp.sqrt(beyond * beyond + 4.0 * mu * mu)

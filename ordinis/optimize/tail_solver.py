@@ -102,8 +102,9 @@ class WorkingSet:
 class TailSolver:
     """Answers requests over one set of scenarios."""
 
-    def __init__(self, scenarios: Scenarios) -> None:
-        self.scenarios = scenarios
+    def __init__(self, scenarios: Scenarios, near: FloatArray | None = None) -> None:
+        """`near` are (N,) weights that are likely to be like the answer, yesterday's for one."""
+        self.scenarios, self._near = scenarios, near
         self.scale = scenarios.scale() or 1.0
         """The method works in units of it."""
         self._set: WorkingSet | None = None
@@ -129,7 +130,8 @@ class TailSolver:
         if not (settled.lower < settled.upper).any():
             return request.only(settled.lower)
         if self._set is None:
-            self._set = WorkingSet(self.scenarios, self.scale, self._first_guess(region, reward, costs))
+            near = self._first_guess(region, reward, costs) if self._near is None else self._near
+            self._set = WorkingSet(self.scenarios, self.scale, near)
         best = request.tidied(request.search(settled, self._set))
         self._set.weights = best.weights
         return best

@@ -152,6 +152,15 @@ def test_the_next_request_starts_from_the_last_and_finds_what_a_new_solver_finds
     assert again.passes < cold.passes
 
 
+@pytest.mark.parametrize("seed", range(0, 5 * len(KINDS), 5))
+def test_where_a_search_begins_does_not_change_what_it_finds(seed: int) -> None:
+    program, rng = a_program(seed), np.random.default_rng(seed)
+    scenarios = Scenarios(program.returns, program.confidence_level)
+    near = rng.uniform(program.region.lower - 0.1, program.region.upper + 0.1)
+    found = TailSolver(scenarios, near).solve(program.region, program.reward, program.costs)
+    assert found.objective == pytest.approx(solved(program).objective, rel=2e-8, abs=1e-12)
+
+
 def test_scenarios_in_single_precision_are_answered_for_what_they_are() -> None:
     rng = np.random.default_rng(5)
     single = (rng.standard_t(4, size=(20_000, 15)) * 0.01).astype(np.float32)
