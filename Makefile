@@ -41,6 +41,7 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.mean_cvar
+	$(BIN)/python -m benchmarks.rolling
 	$(BIN)/python -m benchmarks.allocations
 	$(BIN)/python -m benchmarks.cycle
 	$(BIN)/python -m benchmarks.order_path
@@ -51,6 +52,7 @@ bench-full: $(READY)
 	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet cvqp==0.3.0 riskfolio-lib==7.4.0
 	$(BIN)/python -m benchmarks.mean_cvar --full --peers .venv-peers/bin/python
+	$(BIN)/python -m benchmarks.rolling --full
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

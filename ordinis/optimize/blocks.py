@@ -77,7 +77,7 @@ class Tail:
         xp, k = self._xp, self.share
         losses = -self.path(weights)
         low, high = float(xp.min(losses)) - mu / (k * EDGE), float(xp.max(losses)) + mu / (k * EDGE)
-        # Where all losses were the same it would be here, and mu is large at first: the losses are nearly the same to it.
+        # Here it would be if all losses were the same, and to a large mu, as the first is, they nearly are.
         even = 1.0 / losses.shape[0]
         level = float(xp.mean(losses)) + mu / even - mu / (k - even) if k > even else high
         for _ in range(LEVEL_STEPS):
