@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import cvxpy as cp
 import numpy as np
 import pytest
@@ -106,16 +103,3 @@ def test_a_market_that_never_moves_is_held_evenly():
     solution = mean_cvar(np.zeros((10, 3)), ["A", "B", "C"], Limits())
     np.testing.assert_allclose(solution.weights, 0.2)
     assert solution.objective == 0.0
-
-
-def test_another_user_of_highs_with_its_own_threads_does_not_break_it():
-    code = """
-import highspy, numpy as np
-other = highspy.Highs(); other.setOptionValue("output_flag", False); other.setOptionValue("threads", 2)
-other.addVar(0.0, 1.0); other.run()
-from ordinis.domain.limits import Limits
-from ordinis.optimize.mean_cvar import mean_cvar
-print(mean_cvar(np.random.default_rng(0).normal(size=(50, 6)), list("ABCDEF"), Limits()).weights.sum())
-"""
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert float(ended.stdout) == pytest.approx(0.9)
