@@ -45,6 +45,8 @@ NOTHING = 0.01
 ITERATIONS, ROUNDS = 60, 10
 SNAP = 1e-6
 """A weight so near a bound, or so near what is held, in fractions of equity, may as well be there."""
+LEFT_TO_TIDY = 0.5
+"""Share of the gap that the search keeps to; the rest may go into weights at their bounds."""
 OUTSIDE = 1e-9
 """How far weights may be outside a limit, in fractions of equity."""
 TIDY = 1e-12
@@ -204,7 +206,7 @@ class _Request:
             iterations=best.iterations,
             passes=best.passes + 1,
         )
-        return tidied if tidied.gap <= max(self._tolerance, best.gap) else best
+        return tidied if tidied.gap <= self._tolerance else best
 
     def _method(self, settled: Region, free: BoolArray, working: WorkingSet) -> Interior:
         xp = self._scenarios.module
@@ -233,7 +235,7 @@ class _Request:
             found = self._measured(weights, losses)
             if self._best is None or found.objective < self._best.objective:
                 self._best = found
-        return self._best is not None and self._answer().gap <= self._tolerance
+        return self._best is not None and self._answer().gap <= LEFT_TO_TIDY * self._tolerance
 
     def _answer(self) -> Optimum:
         if self._best is None:
