@@ -19,7 +19,7 @@ and, where the sum has a limit, one row to the border beside the region's own ro
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg.lapack import dgesv, dpotrf, dpotrs
+from scipy.linalg.lapack import dpotrf, dpotrs
 
 from ordinis.errors import SolverFailed
 from ordinis.optimize.blocks import Box, Pairs, Rows, Split, Tail
@@ -35,6 +35,8 @@ INSIDE = 0.05
 """A start keeps this share of its width away from each bound."""
 REGULAR = 1e-13
 """Added to the diagonal of the matrix, relative to it."""
+SAME = 1e-14
+"""Rows of the border whose difference is smaller than this, relative to them, are one."""
 NEVER = 1e-300
 
 
@@ -153,6 +155,14 @@ class Interior:
         solved, _ = dpotrs(self._factor, right, lower=1)
         return np.asarray(solved)
 
+    def _shadow(self, right: FloatArray) -> FloatArray:
+        """Multipliers of the border. Limits that meet in one sum make rows that say the same: the least will do."""
+        scale = 1.0 / np.sqrt(np.abs(np.diag(self._schur)) + NEVER)
+        even = scale[:, None] * self._schur * scale
+        if not (np.isfinite(even).all() and np.isfinite(right).all()):
+            raise SolverFailed("interior point", f"a row that is no number at iteration {self.iterations}")
+        return np.asarray(scale * np.linalg.lstsq(even, scale * right, rcond=SAME)[0], dtype=np.float64)
+
     def _direct(self, mu: float | None) -> None:
         """Where everything goes: towards zero, or towards `mu`."""
         count, rows = len(self.weights), len(self._rows.matrix)
@@ -166,12 +176,8 @@ class Interior:
         moved = self._divide(right)
         shadow = np.zeros(0)
         if len(self._border):
-            _, _, shadow, singular = dgesv(self._schur, np.concatenate(limits) - self._border @ moved)
+            shadow = self._shadow(np.concatenate(limits) - self._border @ moved)
             moved = moved + self._solved @ shadow
-            if singular:
-                raise SolverFailed(
-                    "interior point", f"limits that contradict each other, at iteration {self.iterations}"
-                )
         if not np.isfinite(moved).all():
             raise SolverFailed("interior point", f"a step that is no number at iteration {self.iterations}")
         self._moved = moved

@@ -28,8 +28,8 @@ from ordinis.ports import FloatArray
 
 ACCEPTED = 1e-7
 """A solution further outside a limit than this is no solution. An interior point never reaches a bound exactly."""
-RATIO_STEPS = 40
-"""Tries at the c of risk parity under limits; its logarithm is found by halving."""
+RATIO_STEPS, SAME_WEIGHTS = 45, 1e-6
+"""Tries at the c of risk parity under limits, whose logarithm is found by halving, and when two are near enough."""
 
 
 def minimum_variance(
@@ -123,14 +123,15 @@ def risk_parity(covariance: FloatArray, region: Region, budgets: FloatArray | No
         region: its first row is the sum of weights; every weight is at least 0 and may be above.
         budgets: (N,) positive shares of the risk; equal ones by default.
     """
-    count = region.size
+    count, total = region.size, float(region.row_upper[0])
     shares = np.full(count, 1.0 / count) if budgets is None else np.asarray(budgets) / float(np.sum(budgets))
     if shares.shape != (count,) or not (shares > 0.0).all():
         raise ValueError("budgets of risk must be positive, one for each symbol")
+    if total <= 0.0:
+        return np.zeros(count)
     if not ((region.lower >= 0.0).all() and (region.upper > 0.0).all()):
         raise ValueError("risk parity needs symbols that may be held, and held long")
     scaled, _ = _scaled(covariance, count)
-    total = float(region.row_upper[0])
     free = Region(np.zeros(count), np.full(count, 1e3), np.zeros((0, count)), np.zeros(0), np.zeros(0))
     alone = conic(free).with_logarithms(shares).solve(scaled, np.zeros(count))[:count]
     weights = np.asarray(alone * (total / float(alone.sum())))
@@ -140,26 +141,30 @@ def risk_parity(covariance: FloatArray, region: Region, budgets: FloatArray | No
         region.lower, region.upper, region.rows[1:], region.row_lower[1:], region.row_upper[1:],
         region.leverage, region.held, region.turnover,
     )  # fmt: skip
-    return _measured(_with_sum(conic(rest), scaled, shares, total), region)
+    nearest = _with_sum(conic(rest), scaled, shares, total)
+    return quadratic(np.eye(count), -nearest, region)
 
 
 def _with_sum(limited: Conic, matrix: FloatArray, shares: FloatArray, total: float) -> FloatArray:
-    """Weights that sum to `total`: the sum rises with c, so log c is found by halving, the last step by a chord."""
+    """Weights of the least c at which they sum to `total`, but for a millionth: the sum rises with c.
+
+    Limits may hold the sum at `total` over a whole range of c. The least of them gives away the least parity.
+    """
     low, high = -20.0, 20.0
-    ends: dict[float, FloatArray] = {}
+    below: FloatArray | None = None
+    above: FloatArray | None = None
     for _ in range(RATIO_STEPS):
         at = (low + high) / 2.0
         weights = limited.with_logarithms(np.exp(at) * shares).solve(matrix, np.zeros(limited.count))[: limited.count]
-        above = float(weights.sum()) > total
-        low, high = (low, at) if above else (at, high)
-        ends[1.0 if above else 0.0] = weights
-        if len(ends) == 2 and abs(float(weights.sum()) - total) <= 1e-4 * total:
+        if float(weights.sum()) >= total * (1.0 - SAME_WEIGHTS):
+            above, high = weights, at
+        else:
+            below, low = weights, at
+        if above is not None and below is not None and float(np.abs(above - below).max()) <= SAME_WEIGHTS:
             break
-    if len(ends) < 2:
+    if above is None:
         raise SolverFailed(SOLVER, f"no weights inside the limits sum to {total:.4f}")
-    below, over = (float(ends[key].sum()) for key in (0.0, 1.0))
-    share = (total - below) / (over - below)
-    return np.asarray((1.0 - share) * ends[0.0] + share * ends[1.0])
+    return above
 
 
 def check_solution(solver: str, weights: FloatArray, symbols: Sequence[str], limits: Limits, invested: float) -> None:

@@ -52,6 +52,11 @@ class Region:
         for name, (array, shape) in shapes.items():
             if array.shape != shape:
                 raise ValueError(f"{name} of shape {array.shape}, expected {shape}")
+        for name, array in {"lower": self.lower, "upper": self.upper, "rows": self.rows, "held": self.start}.items():
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name} holds what is not finite")
+        if np.isnan(self.row_lower).any() or np.isnan(self.row_upper).any():
+            raise ValueError("a row's bound is not a number")
 
     @property
     def size(self) -> int:

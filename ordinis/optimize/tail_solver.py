@@ -175,6 +175,17 @@ class _Request:
 
     def search(self, settled: Region, working: WorkingSet) -> Optimum:
         """The answer to `settled`, which is the region without the weights that have no choice."""
+        try:
+            self._rounds(settled, working)
+        except SolverFailed:
+            if self._best is None or self._answer().gap > self._tolerance:
+                raise
+        if self._best is not None and self._answer().gap <= self._tolerance:
+            return self._answer()
+        reached = "no weights inside the limits" if self._best is None else f"gap {self._answer().gap:.1e}"
+        raise SolverFailed(SOLVER, f"{reached} after {self._iterations} iterations, gap {self._tolerance:.1e} asked")
+
+    def _rounds(self, settled: Region, working: WorkingSet) -> None:
         free = settled.lower < settled.upper
         for number in range(ROUNDS):
             method = self._method(settled, free, working)
@@ -184,16 +195,14 @@ class _Request:
                 weights[free] = method.weights
                 losses = self._scenarios.losses(weights)
                 if self._certified(weights, losses, method, working):
-                    return self._answer()
+                    return
                 if working.lacks(losses):
                     # Near weights that risk nothing any scenario may be in the tail: the set grows faster each time.
                     working.take(losses, MARGIN * 2.0**number)
                     working.weights = weights
                     break
             else:
-                break
-        reached = "no weights inside the limits" if self._best is None else f"gap {self._answer().gap:.1e}"
-        raise SolverFailed(SOLVER, f"{reached} after {self._iterations} iterations, gap {self._tolerance:.1e} asked")
+                return
 
     def tidied(self, best: Optimum) -> Optimum:
         """The same with weights at the bounds that an interior point only comes near to, where that is as good."""

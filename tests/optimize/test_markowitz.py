@@ -130,6 +130,21 @@ def test_parity_under_caps_and_sectors_is_the_best_compromise_inside_them() -> N
     assert parts[held].max() < parts[~held].mean()
 
 
+def test_parity_where_sectors_fill_the_whole_gives_away_no_more_than_it_must() -> None:
+    covariance = np.diag(np.tile([0.005, 0.01, 0.03], 3) ** 2)
+    rows = np.vstack([np.ones(9), *(np.where(np.arange(9) // 3 == k, 1.0, 0.0) for k in range(3))])
+
+    def region(total: float) -> Region:
+        low, high = np.append(total, np.full(3, -np.inf)), np.append(total, np.full(3, 0.3))
+        return Region(np.zeros(9), np.full(9, 0.2), rows, low, high)
+
+    nearly, full = (risk_parity(covariance, region(total)) for total in (0.8995, 0.9))
+    assert full.sum() == pytest.approx(0.9, abs=1e-7)
+    np.testing.assert_allclose(full, nearly, atol=2e-3)
+    parts = component_risk(full, covariance)
+    assert parts.max() / parts.min() < 1.3
+
+
 def test_what_earns_less_than_cash_has_no_ratio() -> None:
     with pytest.raises(SolverFailed, match="no weights inside the limits are expected to earn more than cash"):
         maximum_sharpe(np.full(3, -1e-3), np.eye(3) * 1e-4, invested(3))

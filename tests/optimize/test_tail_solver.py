@@ -92,6 +92,46 @@ def test_scenarios_that_are_hard_are_answered_as_others_answer_them(
         assert best is None or abs(found.objective - best) <= 1e-6 * max(abs(best), found.least), seed
 
 
+def _sectors() -> Region:
+    rows = np.vstack([np.ones(9), *(np.where(np.arange(9) % 3 == k, 1.0, 0.0) for k in range(3))])
+    none = np.full(3, -np.inf)
+    low, high = np.append(0.9, none), np.append(0.9, np.full(3, 0.3))
+    return Region(np.zeros(9), np.full(9, 0.2), rows, low, high, held=np.full(9, 0.1))
+
+
+def _whole(lower: float = 0.0, **more: float) -> Region:
+    one = np.ones(1)
+    return Region(np.full(9, lower), np.full(9, 0.2), np.ones((1, 9)), one, one, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("region", "costs"),
+    [
+        (_sectors(), None),
+        (_sectors(), TradingCosts(np.full(9, 1e-5), np.full(9, 1e-4))),
+        (_whole(turnover=1.0), None),
+        (_whole(lower=-0.2, leverage=1.0), None),
+    ],
+    ids=["sectors that fill the whole", "with costs", "from cash", "no room for shorts"],
+)
+def test_limits_that_meet_in_one_sum_are_answered(region: Region, costs: TradingCosts | None) -> None:
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        returns = rng.standard_t(3, (504, 9)) * rng.uniform(0.003, 0.03, 9)
+        found = TailSolver(Scenarios(returns)).solve(region, np.zeros(9), costs)
+        assert found.gap <= GAP, seed
+        assert region.violation(found.weights) <= OUTSIDE, seed
+
+
+@pytest.mark.parametrize("name", ["lower", "upper", "held", "row_upper"])
+def test_limits_that_are_no_number_are_refused(name: str) -> None:
+    region = _sectors()
+    broken = getattr(region, name).copy()
+    broken[-1] = np.nan
+    with pytest.raises(ValueError, match=r"not finite|not a number"):
+        replace(region, **{name: broken})
+
+
 @pytest.mark.parametrize("unit", [1e-6, 1e3])
 def test_the_unit_of_returns_does_not_matter(unit: float) -> None:
     for seed in range(2 * len(KINDS)):
