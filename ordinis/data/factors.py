@@ -90,13 +90,20 @@ def read_french(path: Path, lag: timedelta = FRENCH_LAG) -> FactorTable:
         cells = [cell.strip() for cell in line.split(",")]
         if not _DAY.match(cells[0]) or len(cells[0]) == 4:
             break
-        dates.append(_day(cells[0]))
         try:
+            dates.append(_day(cells[0]))
             rows.append([float(cell) for cell in cells[1:]])
         except ValueError as error:
-            raise DataUnavailable(str(path), f"number in line {number}", str(error)) from error
+            raise DataUnavailable(str(path), f"date and numbers in line {number}", str(error)) from error
         if len(rows[-1]) != len(columns):
             raise DataUnavailable(str(path), f"{len(columns)} numbers in line {number}", f"it has {len(rows[-1])}")
+    later = lines[header + 1 + len(rows) :]
+    for number, line in enumerate(later, start=header + 2 + len(rows)):
+        first = line.split(",")[0].strip()
+        if rows and _DAY.match(first) and len(first) == len(lines[header + 1].split(",")[0].strip()):
+            raise DataUnavailable(str(path), f"end before line {number}", "rows go on after a line that is none")
+        if re.match(r"^\s*(Date)?\s*,\s*\S", line):
+            break
     if not rows:
         raise DataUnavailable(str(path), "factors", f"no row follows its header in line {header + 1}")
     values = np.array(rows)
@@ -126,7 +133,11 @@ def read_parquet(path: Path, lag: timedelta = timedelta(0)) -> FactorTable:
     if period is None:
         raise DataUnavailable(str(path), "factors", "it needs a column `session` or `month` of dates")
     try:
+        if pd.api.types.is_numeric_dtype(frame[period]):
+            raise ValueError(f"`{period}` holds numbers")
         stamps = pd.to_datetime(frame[period])
+        if stamps.isna().any():
+            raise ValueError(f"`{period}` has rows without a date")
         numbers = frame.drop(columns=[period]).astype(float)
     except (ValueError, TypeError) as error:
         raise DataUnavailable(str(path), f"dates and numbers: {error}") from error
@@ -150,13 +161,13 @@ def _both(one: FactorTable, other: FactorTable) -> FactorTable:
     twice = sorted(set(one.names) & set(other.names))
     if twice:
         raise DataUnavailable(f"{one.source} and {other.source}", f"one {', '.join(twice)}", "both have it")
-    common = sorted(set(one.dates) & set(other.dates))
-    left, right = (table._rows([day in set(common) for day in table.dates]) for table in (one, other))
+    common = set(one.dates) & set(other.dates)
+    left, right = (table._rows([day in common for day in table.dates]) for table in (one, other))
     return FactorTable(
         f"{one.source} and {other.source}",
         one.period,
         one.names + other.names,
-        tuple(common),
+        left.dates,
         np.column_stack([left.returns, right.returns]),
         np.where(np.isfinite(left.risk_free), left.risk_free, right.risk_free),
         max(one.lag, other.lag),
@@ -177,7 +188,8 @@ def _checked(table: FactorTable) -> FactorTable:
 
 def _day(text: str) -> date:
     year, month, day = _DAY.match(text).groups()  # type: ignore[union-attr]
-    return date(int(year), int(month), int(day)) if day else month_end(int(year), int(month))
+    first = date(int(year), int(month), int(day or 1))
+    return first if day else month_end(first.year, first.month)
 
 
 def month_end(year: int, month: int) -> date:

@@ -19,7 +19,7 @@ and delta 0.6 to a bank's orders).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +28,8 @@ from scipy import optimize, stats
 from ordinis.ports import FloatArray
 
 BASIS_POINT = 1e-4
-GRID = np.linspace(0.2, 1.2, 101)
-"""Values of delta."""
+GRID = np.linspace(0.2, 1.0, 81)
+"""Values of delta; above 1 a trade would cost more than in proportion to its square."""
 LEVEL = 0.95
 LEAST_FILLS = 200
 """Below so many fills the prior stays."""
@@ -37,7 +37,9 @@ HELD_OUT = 1.0 / 3.0
 GROUPS = 10
 """Groups of orders of similar participation, whose mean costs are predicted."""
 LARGEST_ERROR = 10.0 * BASIS_POINT
-BUCKETS_DIFFER = 0.5
+NOISE_FILLS = 100
+"""A bucket's noise counts as if so many fills with the book's noise were among its own."""
+BUCKETS_DIFFER = 0.25
 """How widely liquidity buckets are expected to differ from the book, as a share of the prior's own width."""
 
 
@@ -85,7 +87,7 @@ class PaidCosts:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Posterior mean and an interval of 95 %."""
+    """The value to use, and an interval of 95 % of the posterior."""
 
     value: float
     low: float
@@ -124,15 +126,24 @@ class Calibration:
     reason: str
 
 
-def fit(fills: PaidCosts, prior: CostPrior) -> CostFit:
-    """All of `fills` under one set of parameters."""
-    noise = float(np.std(fills.paid)) or BASIS_POINT
+def fit(fills: PaidCosts, prior: CostPrior, usual_noise: float | None = None) -> CostFit:
+    """All of `fills` under one set of parameters; without any, what is believed before.
+
+    Args:
+        usual_noise: of the book, for a bucket whose own fills are too few to tell theirs.
+    """
+    if not len(fills):
+        return _of_prior(prior)
+    extra = 0 if usual_noise is None else NOISE_FILLS
+    usual = (usual_noise or 0.0) ** 2 * extra
+    noise = usual_noise or float(np.std(fills.paid)) or BASIS_POINT
     mixture = _mixture(fills, prior, noise)
     for _ in range(2):
-        residual = fills.paid - mixture.predicted(fills)
-        noise = float(np.sqrt(np.mean(residual**2))) or BASIS_POINT
+        squares = float(((fills.paid - mixture.predicted(fills)) ** 2).sum())
+        noise = float(np.sqrt((squares + usual) / (len(fills) + extra))) or BASIS_POINT
         mixture = _mixture(fills, prior, noise)
-    return CostFit(mixture.normal(0), mixture.normal(1), mixture.exponent(), noise, len(fills))
+    eta = mixture.normal(1)
+    return CostFit(mixture.normal(0), replace(eta, value=mixture.eta()), mixture.exponent(), noise, len(fills))
 
 
 def fit_buckets(fills: PaidCosts, prior: CostPrior, count: int) -> tuple[CostFit, tuple[CostFit, ...]]:
@@ -146,7 +157,7 @@ def fit_buckets(fills: PaidCosts, prior: CostPrior, count: int) -> tuple[CostFit
         book.delta.value,
         max((book.delta.high - book.delta.low) / 4.0, 0.01),
     )
-    return book, tuple(fit(fills.part(fills.bucket == bucket), learned) for bucket in range(count))
+    return book, tuple(fit(fills.part(fills.bucket == bucket), learned, book.noise) for bucket in range(count))
 
 
 def calibrate(fills: PaidCosts, prior: CostPrior, in_force: CostFit | None, count: int = 1) -> Calibration:
@@ -170,6 +181,8 @@ def calibrate(fills: PaidCosts, prior: CostPrior, in_force: CostFit | None, coun
         f"{error / BASIS_POINT:.2f} bp off on {len(unseen)} unseen fills, the model in force {before / BASIS_POINT:.2f}"
     )
     promoted = error < before and error < LARGEST_ERROR
+    if any(found.half_spread.value < 0.0 or found.eta.value < 0.0 for found in (book, *buckets)):
+        promoted, told = False, f"{told}; some cost would be below nothing"
     return Calibration(book, buckets, error, before, promoted, told)
 
 
@@ -211,6 +224,9 @@ def _of_prior(prior: CostPrior) -> CostFit:
 class _Mixture:
     """For each delta of the grid its weight, and mean and covariance of (h, eta)."""
 
+    middle: float
+    """Geometric mean of the participations."""
+
     weights: FloatArray
     means: FloatArray
     """(G, 2)."""
@@ -218,9 +234,16 @@ class _Mixture:
     """(G, 2, 2)."""
 
     def predicted(self, fills: PaidCosts) -> FloatArray:
-        exponent = float(self.weights @ GRID)
-        half_spread, eta = self.weights @ self.means
-        return np.asarray(half_spread + eta * fills.volatility * fills.participation**exponent)
+        exponent, half_spread = float(self.weights @ GRID), float(self.weights @ self.means[:, 0])
+        return np.asarray(half_spread + self.eta() * fills.volatility * fills.participation**exponent)
+
+    def eta(self) -> float:
+        """The one that with the mean delta costs what the mixture costs at the middle participation.
+
+        The mean eta would not: it is high where delta is high, and both together cost the same.
+        """
+        impact = float(self.weights @ (self.means[:, 1] * self.middle**GRID))
+        return float(impact / self.middle ** float(self.weights @ GRID))
 
     def normal(self, place: int) -> Estimate:
         """Of h (0) or eta (1)."""
@@ -261,4 +284,4 @@ def _mixture(fills: PaidCosts, prior: CostPrior, noise: float) -> _Mixture:
         means[place], covariances[place] = believed + moved, np.linalg.inv(posterior)
         logs[place] += 0.5 * (pulls @ moved - rest @ rest / noise**2 - np.linalg.slogdet(posterior)[1])
     weights = np.exp(logs - logs.max())
-    return _Mixture(weights / weights.sum(), means, covariances)
+    return _Mixture(float(np.exp(participation.mean())), weights / weights.sum(), means, covariances)

@@ -179,7 +179,7 @@ def sizing_advice(
     """
     symbols: dict[str, list[Execution]] = {}
     for row in rows:
-        if row.notional and row.order_id in expected_bps:
+        if row.notional and np.isfinite(expected_bps.get(row.order_id, np.nan)):
             symbols.setdefault(row.symbol, []).append(row)
     return {symbol: _advice(symbol, symbols[symbol], expected_bps, delta) for symbol in sorted(symbols)}
 
@@ -193,7 +193,7 @@ def _advice(symbol: str, rows: Sequence[Execution], expected_bps: Mapping[str, f
     error = float(excess.std(ddof=1)) / len(rows) ** 0.5
     least = float(excess.mean()) - float(stats.t.ppf(CONFIDENCE, len(rows) - 1)) * error
     told = f"{observed.mean():.1f} bp paid and {expected.mean():.1f} bp expected over {len(rows)} orders"
-    if least <= 0.0 or expected.mean() <= 0.0:
+    if not (least > 0.0 and expected.mean() > 0.0):
         return SizingAdvice(symbol, 1.0, told)
     factor = max(SMALLEST_STEP, float(expected.mean() / observed.mean()) ** (1.0 / delta))
     return SizingAdvice(symbol, factor, told)

@@ -17,6 +17,11 @@ import numpy as np
 
 from ordinis.ports import FloatArray
 
+STILL = 1e-12
+"""What moves by less than this, squared and relative to all sessions, stands still."""
+COPY = 1e-10
+"""Smallest eigenvalue of the factors' correlations below which one is a copy of others."""
+
 
 @dataclass(frozen=True)
 class RollingRegression:
@@ -57,10 +62,9 @@ def rolling_regression(returns: FloatArray, factors: FloatArray, window: int) ->
     products = np.stack([_windowed(x[:, [f]] * y, window) for f in range(width)], axis=1)
     products -= sums_x[:, :, None] * sums_y[:, None, :] / window
     total = _windowed(y * y, window) - sums_y**2 / window
-    try:
-        inverse = np.linalg.inv(squares)
-    except np.linalg.LinAlgError as error:
-        raise ValueError("in some window a factor does not move, or is a copy of others") from error
+    # What running sums leave of a symbol that stands still is rounding.
+    total[total <= STILL * np.square(y).sum(axis=0)] = 0.0
+    inverse = _inverse(squares, np.square(x).sum(axis=0))
     betas = inverse @ products
     alpha = (sums_y - np.einsum("kf,kfn->kn", sums_x, betas)) / window
     unexplained = np.maximum(total - np.einsum("kfn,kfn->kn", betas, products), 0.0)
@@ -74,6 +78,19 @@ def rolling_regression(returns: FloatArray, factors: FloatArray, window: int) ->
         t = np.concatenate([alpha[:, None], betas], axis=1) / np.sqrt(spread[:, :, None] * variance[:, None])
         r_squared = np.where(total > 0.0, 1.0 - unexplained / total, np.nan)
     return RollingRegression(alpha, betas, t, r_squared, np.sqrt(variance))
+
+
+def _inverse(squares: FloatArray, moved: FloatArray) -> FloatArray:
+    """(W, F, F) of sums of products, of factors that moved by (F,) sums of squares over all sessions."""
+    spread = np.einsum("kff->kf", squares)
+    told = "in some window a factor does not move, or is a copy of others"
+    if (spread <= STILL * moved).any():
+        raise ValueError(told)
+    scale = 1.0 / np.sqrt(spread)
+    correlation = squares * scale[:, :, None] * scale[:, None, :]
+    if np.linalg.eigvalsh(correlation)[:, 0].min() <= COPY:
+        raise ValueError(told)
+    return np.asarray(np.linalg.inv(correlation) * scale[:, :, None] * scale[:, None, :])
 
 
 def _windowed(values: FloatArray, window: int) -> FloatArray:

@@ -94,10 +94,13 @@ def test_files_are_joined_on_the_days_that_both_have(tmp_path: Path) -> None:
         ("nothing\nof\nuse", "no line such as ',Mkt-RF,SMB,HML,RF' names its columns"),
         (",Mkt-RF\nCopyright", "no row follows its header in line 1"),
         (",Mkt-RF,SMB\n202001,  1.0\n", "2 numbers in line 2; it has 1"),
-        (",Mkt-RF\n202001,  1.0\n202002, n/a\n", "number in line 3"),
+        (",Mkt-RF\n202001,  1.0\n202002, n/a\n", "date and numbers in line 3"),
         (",Mkt-RF\n202002,  1.0\n202001, 1.0\n", "dates in order; 2020-01-31 follows 2020-02-29"),
         (",Mkt-RF\n202002,  61.0\n", "the largest is 0.61; are they in percent?"),
         (",RF\n202002,  0.1\n", "has no factors"),
+        (",Mkt-RF\n20200230,  0.1\n", "date and numbers in line 2"),
+        (",Mkt-RF\n202013,  0.1\n", "date and numbers in line 2"),
+        (",Mkt-RF\n2020-01-02, 0.1\n2020/01/03, 0.1\n2020-01-06, 0.1\n", "end before line 4"),
     ],
 )
 def test_what_is_no_file_of_factors_says_why(tmp_path: Path, text: str, told: str) -> None:
@@ -136,6 +139,8 @@ def test_any_parquet_with_dates_and_fractions_is_a_source(tmp_path: Path) -> Non
         ({"session": ["2020-03-02"], "carry": ["much"]}, "dates and numbers"),
         ({"session": ["2020-03-02"], "carry": [1.3]}, "are they in percent?"),
         ({"session": ["2020-03-02"]}, "has no factors"),
+        ({"session": [20200302], "carry": [0.1]}, "`session` holds numbers"),
+        ({"session": [pd.NaT, pd.Timestamp("2020-03-02")], "carry": [0.1, 0.1]}, "rows without a date"),
         ({"session": ["2020-03-02", "2020-03-02"], "carry": [0.1, 0.1]}, "dates in order"),
     ],
 )

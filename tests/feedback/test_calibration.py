@@ -104,8 +104,39 @@ def test_buckets_differ_where_fills_say_so_and_share_where_they_are_few() -> Non
     few = few.part((few.bucket == 0) | (np.arange(3_000) < 20))
     book, (_, thin) = fit_buckets(few, CostPrior(), 2)
     assert thin.fills < 20
-    assert thin.eta.value == pytest.approx(book.eta.value, rel=0.35)
+    assert thin.eta.value == pytest.approx(book.eta.value, rel=0.35), "as far as its own few fills reach"
     assert thin.eta.high - thin.eta.low > book.eta.high - book.eta.low
+
+
+def test_a_bucket_without_a_fill_is_what_the_book_is_and_one_fill_moves_it_little() -> None:
+    for seed in range(20):
+        fills = planted(seed, 3_000)
+        book, (_, empty) = fit_buckets(fills, CostPrior(), 2)
+        assert (empty.eta.value, empty.delta.value, empty.fills) == (book.eta.value, book.delta.value, 0)
+        alone = replace(fills, bucket=np.where(np.arange(3_000) == 7, 1, 0))
+        book, (_, one) = fit_buckets(alone, CostPrior(), 2)
+        assert one.eta.low < book.eta.value < one.eta.high
+        assert one.noise == pytest.approx(book.noise, rel=0.1)
+    assert calibrate(planted(0, 600), CostPrior(), None, 2).book.fills == 600
+
+
+def test_costs_below_nothing_are_not_promoted() -> None:
+    found = []
+    for seed in range(20):
+        fills = planted(seed, 300, buckets=(0.0,))
+        found.append(calibrate(replace(fills, paid=fills.paid - 2.0 * BASIS_POINT), CostPrior(), None))
+    assert any(each.book.half_spread.value < 0.0 or each.book.eta.value < 0.0 for each in found)
+    assert not any(each.promoted for each in found if min(each.book.half_spread.value, each.book.eta.value) < 0.0)
+
+
+def test_what_is_predicted_is_what_was_paid_where_participations_are_alike() -> None:
+    """Eta and delta cannot be told apart there; their product can."""
+    rng = np.random.default_rng(0)
+    participation, volatility = 1e-3 * np.exp(0.05 * rng.normal(size=20_000)), np.full(20_000, 0.02)
+    paid = HALF_SPREAD + ETA * volatility * participation**DELTA + NOISE * rng.normal(size=20_000)
+    fills = PaidCosts(paid, participation, volatility, np.zeros(20_000, dtype=int))
+    found = fit(fills, CostPrior())
+    assert found.predicted(participation, volatility).mean() == pytest.approx(paid.mean(), abs=0.02 * BASIS_POINT)
 
 
 def test_one_set_of_fills_gives_one_answer() -> None:

@@ -145,4 +145,7 @@ def test_noise_alone_moves_the_advice_in_one_run_of_twenty() -> None:
 
 
 def test_an_order_without_an_expectation_is_no_evidence() -> None:
-    assert sizing_advice(orders([12.0] * 60), {}) == {}
+    rows = orders([4.0, 6.0] * 30)
+    assert sizing_advice(rows, {}) == {}
+    expected = {row.order_id: 8.0 for row in rows} | {rows[0].order_id: float("nan")}
+    assert sizing_advice(rows, expected)["KO"].factor == 1.0

@@ -58,6 +58,22 @@ def test_a_symbol_that_does_not_move_has_no_r_squared() -> None:
     np.testing.assert_allclose(found.betas[:, :, 1], 0.0, atol=1e-12)
 
 
+def test_what_stands_still_for_a_while_in_mid_sample_is_seen() -> None:
+    still = FACTORS.copy()
+    still[200:300, 1] = 0.01
+    with pytest.raises(ValueError, match="does not move, or is a copy"):
+        rolling_regression(RETURNS, still, 60)
+    copied = FACTORS.copy()
+    copied[200:300, 2] = copied[200:300, 0] + 2.5 * copied[200:300, 1]
+    with pytest.raises(ValueError, match="does not move, or is a copy"):
+        rolling_regression(RETURNS, copied, 60)
+    returns = RETURNS.copy()
+    returns[200:300, 0] = 0.001
+    found = rolling_regression(returns, FACTORS, 60)
+    assert np.isnan(found.r_squared[200:241, 0]).all()
+    assert np.isfinite(found.r_squared[:200, 0]).all()
+
+
 @pytest.mark.parametrize(
     ("returns", "factors", "window", "told"),
     [

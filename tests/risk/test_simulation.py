@@ -66,6 +66,17 @@ def test_the_future_of_a_filter_is_not_in_its_past(past: FloatArray) -> None:
     assert np.abs(after).max() > 20 * np.abs(quiet).max()
 
 
+def test_no_path_loses_more_than_everything() -> None:
+    rng = np.random.default_rng(0)
+    returns = rng.normal(size=(600, 2)) * np.concatenate([np.full(540, 0.008), np.full(60, 0.05)])[:, None]
+    returns[300] = -0.205
+    for horizon in (1, 10):
+        assert filtered_history(returns, 20_000, np.random.default_rng(1), horizon).min() > -1.0
+    returns[300, 0] = -1.0
+    with pytest.raises(ValueError, match="-100 %"):
+        filtered_history(returns, 10, rng)
+
+
 def test_students_t_has_the_moments_and_the_tails_that_were_asked() -> None:
     covariance = np.array([[4e-4, 1e-4], [1e-4, 1e-4]])
     drawn = student_t(np.array([0.001, -0.002]), covariance, 5.0, 400_000, np.random.default_rng(0))
