@@ -35,7 +35,7 @@ from ordinis.domain.orders import (
 )
 from ordinis.domain.portfolio import ZERO
 from ordinis.errors import BrokerUnavailable
-from ordinis.execution.gates import Denied, Passed, Waits
+from ordinis.execution.gates import Denied, Passed, Waits, taken_back
 from ordinis.execution.killpoints import KillPoint
 from ordinis.execution.observing import IN_DOUBT, OPEN, RETRIED
 from ordinis.execution.prices import Prices
@@ -150,7 +150,12 @@ class OrderEngine(Wire):
                 return self._passed_again(unit, decision, newest, prices, last=last)
             if newest is not None and not self._tried_again(unit, decision, newest, now):
                 return newest
-            quantity, attempt = (order.quantity, 1) if newest is None else (newest.remaining, newest.attempt + 1)
+            quantity, attempt = order.quantity, 1
+            if newest is not None:
+                # What was taken back may still be corrected: it is for the next decision, which sees what is held.
+                quantity, attempt = newest.remaining - taken_back(unit, decision, newest), newest.attempt + 1
+                if quantity <= 0:
+                    return newest
             asked = replace(order, quantity=quantity)
             verdict = self.gates.admit(unit, decision, asked, now, prices, self.health.skew)
             if isinstance(verdict, Waits) and not last:

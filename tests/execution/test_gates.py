@@ -23,7 +23,7 @@ from ordinis.domain.overrides import Override, OverrideKind
 from ordinis.execution.gates import WHOLE, Denied, Gates, Passed, Waits
 from ordinis.execution.prices import Prices
 from ordinis.execution.reconcile import reconcile
-from ordinis.ports import ControlRow
+from ordinis.ports import ControlRow, OrderEvent
 from tests.brokers.market import CALENDAR, TODAY
 from tests.execution.test_order_engine import PACED, PRICES, World
 
@@ -495,6 +495,31 @@ def test_what_was_filled_and_then_taken_back_is_not_bought_again(world: World) -
         verdict = world.engine().gates.admit(unit, decision, decision.orders[0], now, world.prices())
     assert (intent.state, intent.filled_quantity) == (OrderState.FILLED, 0)
     assert verdict == Denied("G4: 10 asked, 0 of the decided quantity left")
+
+
+def test_what_an_order_that_ended_early_had_taken_back_may_come_again_corrected(world: World) -> None:
+    """The venue takes six back; the same six at another price may be told later, when the rest was sent again."""
+    decision, engine, now = world.decide(("AAPL", Side.BUY, "10")), world.engine(), world.clock.now()
+    order = decision.orders[0]
+    with world.ledger.begin() as unit:
+        intent = engine._written(unit, decision, order, 1, Passed(Decimal(10), Decimal(601)))
+        coid = intent.client_order_id
+        for state in (OrderState.SENDING, OrderState.WORKING):
+            unit.orders.move(coid, state, OrderEvent(f"{coid}:{state}", "local", now, now, {}))
+        filled = Fill("sim", "x1", coid, "AAPL", Side.BUY, Decimal(6), Decimal(60), Decimal(0), now)
+        unit.book.fill(filled, source="poll", received_at=now)
+        unit.orders.move(coid, OrderState.CANCELED, OrderEvent(f"{coid}:C", "poll", now, now, {}))
+        back = replace(filled, exec_id="x1-bust", side=Side.SELL, reverses="x1")
+        unit.book.fill(back, source="poll", received_at=now)
+        asked = {
+            quantity: engine.gates.admit(
+                unit, decision, replace(order, quantity=Decimal(quantity)), now, world.prices()
+            )
+            for quantity in (10, 5, 4)
+        }
+    assert asked[10] == Denied("G4: 10 asked, 4 of the decided quantity left")
+    assert asked[5] == Denied("G4: 5 asked, 4 of the decided quantity left")
+    assert passes(asked[4])
 
 
 def test_a_buy_without_any_room_is_denied(world: World) -> None:

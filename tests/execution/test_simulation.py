@@ -79,3 +79,9 @@ def test_one_seed_is_one_morning() -> None:
     once, again = World(7).run(), World(7).run()
     assert (once.faults.struck, once.crashes) == (again.faults.struck, again.crashes)
     assert once.faults.struck
+
+
+@pytest.mark.parametrize("seed", [1_003_800, 1_057_774])
+def test_mornings_that_once_went_wrong_go_well(seed: int) -> None:
+    """A request that arrived late; a fill that was taken back, sent for again, and then told as corrected."""
+    assert World(seed).run().wrong == []
