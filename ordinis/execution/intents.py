@@ -18,6 +18,7 @@ import logging
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from ordinis.domain.decisions import Decision
 from ordinis.domain.limits import TradingState
@@ -152,10 +153,7 @@ class OrderEngine(Wire):
                 return newest
             quantity, attempt = order.quantity, 1
             if newest is not None:
-                # What was taken back may still be corrected: it is for the next decision, which sees what is held.
-                quantity, attempt = newest.remaining - taken_back(unit, decision, newest), newest.attempt + 1
-                if quantity <= 0:
-                    return newest
+                quantity, attempt = _rest(unit, decision, newest), newest.attempt + 1
             asked = replace(order, quantity=quantity)
             verdict = self.gates.admit(unit, decision, asked, now, prices, self.health.skew)
             if isinstance(verdict, Waits) and not last:
@@ -195,7 +193,7 @@ class OrderEngine(Wire):
 
     def _tried_again(self, unit: UnitOfWork, decision: Decision, last: OrderIntent, now: datetime) -> bool:
         """True when `last` ended early and what is left of it may be sent as another attempt."""
-        ended_early = last.state in RETRIED and last.remaining > 0 and last.attempt < ATTEMPTS
+        ended_early = last.state in RETRIED and last.attempt < ATTEMPTS and _rest(unit, decision, last) > 0
         return ended_early and not self.gates.still_valid(unit, decision, last.symbol, last.side, now)
 
     def _written(
@@ -346,6 +344,14 @@ class OrderEngine(Wire):
                 )
             if reason:
                 self.cancel(intent, reason=reason)
+
+
+def _rest(unit: UnitOfWork, decision: Decision, last: OrderIntent) -> Decimal:
+    """Units of `last` that another attempt may ask for.
+
+    What was taken back may still be corrected: it is for the next decision, which sees what is held.
+    """
+    return last.remaining - taken_back(unit, decision, last)
 
 
 def _newest(unit: UnitOfWork, decision: Decision, leg: str) -> dict[str, OrderIntent]:

@@ -522,6 +522,21 @@ def test_what_an_order_that_ended_early_had_taken_back_may_come_again_corrected(
     assert passes(asked[4])
 
 
+def test_a_plan_whose_order_was_taken_back_whole_has_nothing_left_to_do(world: World) -> None:
+    decision, engine, now = world.decide(("AAPL", Side.BUY, "10")), world.engine(), world.clock.now()
+    with world.ledger.begin() as unit:
+        coid = engine._written(unit, decision, decision.orders[0], 1, Passed(Decimal(10), Decimal(601))).client_order_id
+        for state in (OrderState.SENDING, OrderState.WORKING, OrderState.CANCELED):
+            unit.orders.move(coid, state, OrderEvent(f"{coid}:{state}", "local", now, now, {}))
+        late = Fill("sim", "x1", coid, "AAPL", Side.BUY, Decimal(10), Decimal(60), Decimal(0), now)
+        unit.book.fill(late, source="poll", received_at=now)
+        unit.book.fill(replace(late, exec_id="x2", side=Side.SELL, reverses="x1"), source="poll", received_at=now)
+        unit.commit()
+    assert engine.execute(decision, world.prices())
+    with world.ledger.begin(write=False) as unit:
+        assert [intent.attempt for intent in unit.orders.all()] == [1]
+
+
 def test_a_buy_without_any_room_is_denied(world: World) -> None:
     full = Limits(position_cap=0.0, gross_cap=0.9, cash_buffer=0.1, sector_cap=1.0)
     told = "G8/G11: no room for AAPL under its caps, the cash buffer or a person's ceiling"
