@@ -38,7 +38,7 @@ def or_conflict(solve: Callable[[], T], region: Region, symbols: Sequence[str], 
     """What `solve` finds over `region`; where it fails because there is no point, the limits that conflict are named.
 
     Raises:
-        InfeasibleLimits: the limits have no point; names a smallest set that conflicts.
+        InfeasibleLimits: the limits have no point; names a set of them each of which is needed for that.
         SolverFailed: they have one, and `solve` did not find the best.
     """
     try:
@@ -49,7 +49,7 @@ def or_conflict(solve: Callable[[], T], region: Region, symbols: Sequence[str], 
 
 
 def require_a_point(region: Region, symbols: Sequence[str], rows: Sequence[str]) -> None:
-    """Raise InfeasibleLimits, with a smallest set of limits that conflict, where `region` has no point.
+    """Raise InfeasibleLimits, with an irreducible set of limits that conflict, where `region` has no point.
 
     Args:
         symbols: N names.

@@ -90,7 +90,8 @@ class Scenarios:
     def mass(self) -> float:
         """(1 - beta) S: how many scenarios the worst part holds, not always a whole number."""
         mass = (1.0 - self.confidence_level) * self.count
-        return float(round(mass)) if abs(mass - round(mass)) < ROUNDING * self.count else mass
+        near = abs(mass - round(mass)) < ROUNDING * self.count
+        return float(round(mass)) if near and round(mass) else mass
 
     @property
     def tail(self) -> int:

@@ -120,6 +120,8 @@ def component_cvar(weights: FloatArray, scenarios: FloatArray, confidence_level:
 
     CVaR is homogeneous of degree one, so the parts sum to the whole (Tasche 1999).
     """
+    if not 0.0 <= confidence_level < 1.0:
+        raise ValueError(f"confidence level {confidence_level} is not in [0, 1)")
     losses = -(scenarios @ weights)
     tail = (1.0 - confidence_level) * len(losses)
     order = np.argsort(-losses, kind="stable")

@@ -83,7 +83,7 @@ def replay_episode(
         sessions: T in order.
         closes: (T, N), NaN where a symbol had no price.
         market: (T,) closes of the market.
-        betas: market betas; a symbol without one counts as 1.
+        betas: market betas; a symbol without a finite one counts as 1.
 
     Returns:
         None where the market's prices do not reach over the episode.
@@ -100,7 +100,8 @@ def replay_episode(
         move = _move(closes[:, places[symbol]], before, after) if symbol in places else None
         if move is None:
             guessed.append(symbol)
-            move = max(betas.get(symbol, 1.0) * fall, -1.0)
+            beta = betas.get(symbol, 1.0)
+            move = max((beta if np.isfinite(beta) else 1.0) * fall, -1.0)
         moves[symbol] = move
     return _result(episode.name, weights, moves, guessed)
 

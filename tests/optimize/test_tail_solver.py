@@ -213,6 +213,13 @@ def test_scenarios_in_single_precision_are_answered_for_what_they_are() -> None:
     assert answers[0].cvar == pytest.approx(exact, rel=1e-12)
 
 
+def test_a_level_next_to_one_averages_the_worst_alone() -> None:
+    returns = np.random.default_rng(0).normal(size=(300, 4)) * 0.01
+    scenarios, weights = Scenarios(returns, 1.0 - 1e-12), np.full(4, 0.25)
+    worst = float((-returns @ weights).max())
+    assert scenarios.cvar(weights, scenarios.losses(weights)) == pytest.approx(worst, rel=1e-9)
+
+
 def test_losses_that_single_precision_cannot_tell_apart_are_averaged_in_double() -> None:
     # A thousand losses a millionth apart, on top of one that single precision rounds to the same number.
     losses = 1.0 + np.arange(1_000) * 1e-9

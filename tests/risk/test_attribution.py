@@ -171,3 +171,8 @@ def test_a_factor_model_refuses_what_it_has_no_exposures_of():
 def test_parts_of_a_sector_are_those_of_its_symbols():
     parts = by_group({"KO": 0.1, "XOM": 0.2, "CVX": -0.05, "GLD": 0.01}, {"KO": "S", "XOM": "E", "CVX": "E"})
     assert parts == pytest.approx({"S": 0.1, "E": 0.15, "other": 0.01})
+
+
+def test_a_level_of_one_has_no_tail_to_split():
+    with pytest.raises(ValueError, match="confidence level"):
+        component_cvar(np.ones(2), np.zeros((5, 2)), 1.0)

@@ -36,6 +36,10 @@ def test_a_symbol_of_which_nothing_is_known_moves_with_the_market() -> None:
     assert found.guessed == ("ALIEN",)
 
 
+def test_a_beta_that_is_no_number_is_none() -> None:
+    assert replay(weights={"NEW": 1.0}, NEW=float("nan")).loss == pytest.approx(0.2)
+
+
 def test_no_guess_falls_below_nothing() -> None:
     assert replay(weights={"NEW": 1.0}, NEW=9.0).loss == pytest.approx(1.0)
 
