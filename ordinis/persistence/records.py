@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Engine, Row, delete, insert, select, update
-from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
-from ordinis.errors import NotFound, StoreUnavailable
-from ordinis.persistence.engine import shown
+from ordinis.errors import NotFound
+from ordinis.persistence.record_database import RecordDatabase
 from ordinis.persistence.record_tables import attribution, batch, job_run, quarantine
 
 
@@ -79,11 +78,8 @@ class RejectedRow(Protocol):
     def payload(self) -> str: ...
 
 
-class Records:
-    """The records database; its tables exist."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+class Records(RecordDatabase):
+    """Of every job and account."""
 
     def start_job(self, job: str, logical_date: date, at: datetime) -> bool:
         """Note that a job begins; one that failed or was killed begins again.
@@ -235,18 +231,6 @@ class Records:
         for row in self._rows(query.order_by(table.session, table.name)):
             found.setdefault(row.session, {})[row.name] = row.value
         return found
-
-    def _rows(self, query: Any) -> Sequence[Row[Any]]:
-        with self._begin(write=False) as connection:
-            return connection.execute(query).all()
-
-    @contextmanager
-    def _begin(self, *, write: bool = True) -> Iterator[Connection]:
-        try:
-            with self._engine.connect().execution_options(read_only=not write) as connection, connection.begin():
-                yield connection
-        except (OperationalError, ProgrammingError) as error:
-            raise StoreUnavailable(shown(self._engine), str(error.orig)) from error
 
 
 def _batch(row: Row[Any]) -> BatchRecord:

@@ -19,6 +19,40 @@ CREATE TABLE batch (
 	PRIMARY KEY (id)
 );
 
+CREATE TABLE calibration (
+	account VARCHAR NOT NULL, 
+	session DATE NOT NULL, 
+	version VARCHAR(64) NOT NULL, 
+	promoted BOOLEAN NOT NULL, 
+	reason TEXT NOT NULL, 
+	numbers TEXT NOT NULL, 
+	PRIMARY KEY (account, session)
+);
+
+CREATE TABLE consumed (
+	account VARCHAR NOT NULL, 
+	topic VARCHAR NOT NULL, 
+	place INTEGER NOT NULL, 
+	PRIMARY KEY (account, topic)
+);
+
+CREATE TABLE execution (
+	account VARCHAR NOT NULL, 
+	order_id VARCHAR(48) NOT NULL, 
+	symbol VARCHAR NOT NULL, 
+	side VARCHAR NOT NULL, 
+	venue VARCHAR NOT NULL, 
+	session DATE NOT NULL, 
+	asked TEXT NOT NULL, 
+	filled TEXT NOT NULL, 
+	arrival TEXT NOT NULL, 
+	price TEXT, 
+	fees TEXT NOT NULL, 
+	sent_at VARCHAR(27) NOT NULL, 
+	first_fill_at VARCHAR(27), 
+	PRIMARY KEY (account, order_id)
+);
+
 CREATE TABLE job_run (
 	job VARCHAR NOT NULL, 
 	logical_date DATE NOT NULL, 
@@ -45,6 +79,8 @@ CREATE TABLE records_version (
 	CONSTRAINT records_version_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO "records_version" VALUES('records_0001');
+INSERT INTO "records_version" VALUES('records_0002');
 
 CREATE INDEX ix_batch_at ON batch (at);
+
+CREATE INDEX execution_by_time ON execution (account, sent_at, order_id);
