@@ -30,6 +30,9 @@ class Settings(BaseSettings):
     # what is traded, and how
     account: str = Field("sim", description="name of the account")
     source: Literal["sample"] = Field("sample", description="vendor of bars")
+    factors: str = Field(
+        "", description="factor returns, Kenneth French's CSV or Parquet, by commas; empty for the factor ETFs"
+    )
     broker: Literal["simulated", "venue"] = Field(
         "simulated", description="simulated: in the actor's own process; venue: a process of its own, over HTTP"
     )

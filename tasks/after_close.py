@@ -14,7 +14,8 @@ from prefect import task
 
 from ordinis import bootstrap
 from ordinis.clock import trading_calendar
-from ordinis.monitoring import attribution
+from ordinis.monitoring import attribution, findings
+from ordinis.monitoring.wording import plural
 from ordinis.operations.environments import ray_switches
 from ordinis.settings import Settings, load
 
@@ -33,10 +34,12 @@ def book_is_valued(session: date) -> bool:
 def attribute(session: date) -> str:
     """Find and keep where the return and the risk came from; the numbers are crunched on Ray."""
     settings = load()
-    book = attribution.read(bootstrap.ledger(settings), bootstrap.bar_store(settings), trading_calendar(), session)
-    numbers = on_ray(settings, attribution.attribute, book)
-    attribution.save(bootstrap.records(settings), settings.account, session, numbers)
-    return f"{len(book.returns)} returns, {len(book.symbols)} holdings"
+    ledger, bars = bootstrap.ledger(settings), bootstrap.bar_store(settings)
+    book = attribution.read(ledger, bars, trading_calendar(), session, *bootstrap.factors(settings, session))
+    night = on_ray(settings, attribution.attribute, book, bootstrap.sectors(settings))
+    findings.save(bootstrap.records(settings), settings.account, night)
+    degraded = f"; {plural(len(night.remarks), 'remark')}: {night.remarks[0]}" if night.remarks else ""
+    return f"{plural(len(book.returns), 'return')}, {plural(len(book.symbols), 'holding')}{degraded}"
 
 
 @task

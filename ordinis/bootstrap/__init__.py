@@ -8,6 +8,8 @@ from ordinis.bootstrap.deciding import ALLOCATORS, advisor, allocator, costs, ru
 from ordinis.bootstrap.market import (
     backfill,
     bar_store,
+    factors,
+    feedback_records,
     history,
     instruments,
     records,
@@ -54,6 +56,8 @@ __all__ = [
     "broker",
     "broker_for_control",
     "costs",
+    "factors",
+    "feedback_records",
     "history",
     "instruments",
     "ledger",

@@ -21,10 +21,10 @@ MOST_ROWS = 25
 
 def trading_pictures(data: ReportData) -> Iterator[Picture]:
     yield turnover_and_cost(data)
-    if data.attribution is not None and data.attribution.risk is not None:
-        yield component_risk(data, data.attribution.risk)
-    if data.attribution is not None and data.attribution.factors is not None:
-        yield factor_exposures(data.attribution.factors)
+    if data.night is not None and data.night.risk is not None:
+        yield component_risk(data, data.night.risk)
+    if data.night is not None and data.night.factors is not None:
+        yield factor_exposures(data.night.factors)
 
 
 def turnover_and_cost(data: ReportData) -> Picture:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -23,11 +24,14 @@ from ordinis.evaluation import statistics
 from ordinis.monitoring.axes import periods, spread, thinned
 from ordinis.monitoring.drawing import COLOURS, DARK, WIDE
 from ordinis.monitoring.figures_performance import growth, months
-from ordinis.monitoring.report import Attribution, ReportData, collect, pictures, write_report
+from ordinis.monitoring.findings import Losses, Night
+from ordinis.monitoring.pnl import SessionProfit
+from ordinis.monitoring.report import ReportData, collect, pictures, write_report
 from ordinis.monitoring.report_data import Effect, Track
 from ordinis.monitoring.wording import number, percent, plural
 from ordinis.ports import PriceHistory
-from ordinis.risk.attribution import FactorAttribution, RiskAttribution
+from ordinis.risk.attribution import FactorAttribution, FactorRisk, RiskAttribution
+from ordinis.risk.stress import StressResult
 from tests.monitoring.book import (
     CALENDAR,
     SECTORS,
@@ -39,6 +43,11 @@ from tests.monitoring.book import (
 )
 
 FIGURES = (
+    "session-profit",
+    "profit-by-source",
+    "stress",
+    "risk-by-factor",
+    "risk-by-sector",
     "equity",
     "drawdown",
     "rolling-sharpe",
@@ -364,6 +373,29 @@ class Links(HTMLParser):
                 self.ids.append(value or "")
 
 
+def a_night(session: date, factors: FactorAttribution) -> Night:
+    """Numbers that agree with each other, of a book of AAPL and KO."""
+    return Night(
+        session=session,
+        factor_source="factor ETFs",
+        factors_through=session,
+        remarks=("KO <late>: prices of 252 sessions are not all there, so the risk leaves them out.",),
+        factors=factors,
+        risk=RiskAttribution(0.01, {"AAPL": 0.008, "KO": 0.002}),
+        incremental={"AAPL": 0.006, "KO": 0.001},
+        factor_risk=FactorRisk(0.01, {"market": 0.007, "size": -0.001}, {"AAPL": 0.003, "KO": 0.001}),
+        losses=Losses(0.95, 252, 0.015, 0.021, None, 0.017, 0.024, {"AAPL": 0.018, "KO": 0.003}, 0.05),
+        stress=(
+            StressResult("Pandemic 2020", 0.3, {"AAPL": 0.2, "KO": 0.1}, ()),
+            StressResult("Gulf war 1990", 0.15, {"AAPL": 0.1, "KO": 0.05}, ("AAPL", "KO")),
+        ),
+        profit=SessionProfit(
+            session, Decimal("101.50"), {"market": Decimal("80.00")},
+            {"AAPL": Decimal("30.00"), "KO": Decimal("-4.00")}, {"KO": Decimal("2.00")}, Decimal("5.00"), Decimal("1.50"), Decimal("0"),
+        ),
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def full() -> ReportData:
     book, closes = a_longer_book(70)
@@ -371,12 +403,12 @@ def full() -> ReportData:
     factors = FactorAttribution(
         0.0001, 1.2, {"market": 0.8, "size": -0.1}, {"market": 20.0, "size": float("nan")}, 0.7, 0.005, {}, 0.0, 70
     )
-    attribution = Attribution(factors, RiskAttribution(0.01, {"AAPL": 0.008, "KO": 0.002}))
+    night = a_night(SESSIONS[69], factors)
     return collect(
         book.ledger,
         SECTORS,
         {"<b>index</b> & $co$": index},
-        attribution,
+        {SESSIONS[68]: replace(night, session=SESSIONS[68]), SESSIONS[69]: night},
         closes=closes,
         costs=ProportionalCost(10.0),
         rng=np.random.default_rng(0),
@@ -437,6 +469,32 @@ def test_the_page_tells_the_key_numbers_the_interval_and_the_last_decisions(page
     assert "position cap" in page
 
 
+def test_the_page_tells_what_changed_what_it_could_lose_and_what_is_missing(page: str, full: ReportData) -> None:
+    assert "KO &lt;late&gt;: prices of 252 sessions" in page
+    changes = page[page.index('id="changes"') : page.index('id="losses"')]
+    last = full.decisions[-1]
+    if last.session != full.sessions[-1]:
+        assert "Nothing was decided in this session" in changes
+    losses = page[page.index('id="losses"') : page.index("Key numbers")]
+    for told in (percent(0.015, 2), percent(0.021, 2), number(0.024 * float(full.equity[-1]), 0), "four moments"):
+        assert told in losses
+    holdings = page[page.index('id="holdings"') :]
+    assert percent(0.018 / 0.021) in holdings
+    assert percent((0.01 - 0.006) * 252**0.5) in holdings
+
+
+def test_programs_read_the_same_numbers(folder: Path, full: ReportData) -> None:
+    told = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    assert told["session"] == str(full.sessions[-1])
+    assert told["equity"] == float(full.equity[-1])
+    assert told["night"]["profit"]["profit"] == "101.5"
+    assert told["night"]["losses"]["cornish_fisher"] is None
+    assert told["night"]["factors"]["t"]["size"] is None, "what is not known is null"
+    assert {row["symbol"]: row["weight"] for row in told["positions"]} == dict(
+        zip(full.symbols, full.weights[-1].tolist(), strict=True)
+    )
+
+
 def test_the_figures_lie_beside_the_page_and_are_not_blank(folder: Path) -> None:
     assert {path.stem for path in folder.glob("*.png")} == set(FIGURES)
     for path in folder.glob("*.png"):
@@ -449,6 +507,19 @@ def test_the_same_ledger_gives_the_same_bytes(folder: Path, full: ReportData, tm
     again = write_report(full, tmp_path, "Sample <book>", ["Daily volumes are assumed."])
     assert again.read_bytes() == (folder / "report.html").read_bytes()
     assert (tmp_path / "equity.png").read_bytes() == (folder / "equity.png").read_bytes()
+
+
+def test_the_changes_of_the_last_session_are_those_of_its_fills(three: ReportData) -> None:
+    apple, coke = sorted(three.changes, key=lambda change: change.symbol)
+    assert (apple.units, apple.price, apple.shortfall, apple.fees) == (
+        -20,
+        Decimal("62.9"),
+        Decimal("2.0"),
+        Decimal("0.10"),
+    )
+    assert (coke.units, coke.price, coke.shortfall, coke.fees) == (10, Decimal("50.1"), Decimal("1.0"), Decimal("0.05"))
+    assert apple.before == pytest.approx(three.weights[-2, 0])
+    assert apple.now == pytest.approx(three.weights[-1, 0])
 
 
 def test_an_empty_ledger_gives_a_page_that_says_so(tmp_path: Path) -> None:

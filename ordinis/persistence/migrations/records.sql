@@ -1,12 +1,3 @@
-CREATE TABLE attribution (
-	account VARCHAR NOT NULL, 
-	session DATE NOT NULL, 
-	kind VARCHAR NOT NULL, 
-	name VARCHAR NOT NULL, 
-	value FLOAT NOT NULL, 
-	PRIMARY KEY (account, session, kind, name)
-);
-
 CREATE TABLE batch (
 	id VARCHAR(64) NOT NULL, 
 	contract VARCHAR NOT NULL, 
@@ -51,6 +42,14 @@ CREATE TABLE execution (
 	sent_at VARCHAR(27) NOT NULL, 
 	first_fill_at VARCHAR(27), 
 	PRIMARY KEY (account, order_id)
+);
+
+CREATE TABLE finding (
+	account VARCHAR NOT NULL, 
+	session DATE NOT NULL, 
+	topic VARCHAR NOT NULL, 
+	body TEXT NOT NULL, 
+	PRIMARY KEY (account, session, topic)
 );
 
 CREATE TABLE job_run (

@@ -1,4 +1,4 @@
-"""What became of each order, how far the ledger was read for that, and every version of the cost model."""
+"""Executions, how far the ledger was read for them, every version of the cost model, and findings as documents."""
 
 from __future__ import annotations
 
@@ -12,6 +12,15 @@ down_revision = "records_0001"
 
 
 def upgrade() -> None:
+    # What a night found is found again in seconds; nothing else was ever kept there.
+    op.drop_table("attribution")
+    op.create_table(
+        "finding",
+        Column("account", String, primary_key=True),
+        Column("session", Date, primary_key=True),
+        Column("topic", String, primary_key=True),
+        Column("body", Text, nullable=False),
+    )
     op.create_table(
         "execution",
         Column("account", String, primary_key=True),
