@@ -44,13 +44,13 @@ def night_pictures(data: ReportData) -> Iterator[Picture]:
 
 def session_profit(profit: SessionProfit, currency: str) -> Picture:
     """Bars in currency, what was gained to the right."""
-    rows: list[Row] = [(name, float(part)) for name, part in profit.factors.items()]
+    rows = _largest({name: float(part) for name, part in profit.factors.items()})
     by_symbol = {symbol: float(part) for symbol, part in profit.specific.items()}
-    largest = sorted(by_symbol, key=lambda symbol: (-abs(by_symbol[symbol]), symbol))
+    largest = _largest(by_symbol)
     named, rest = largest[:LARGEST], largest[LARGEST:]
-    rows += [(f"{symbol} alone" if profit.factors else symbol, by_symbol[symbol]) for symbol in named]
+    rows += [(f"{symbol} alone" if profit.factors else symbol, part) for symbol, part in named]
     if rest:
-        rows.append((f"{len(rest)} others", sum(by_symbol[symbol] for symbol in rest)))
+        rows.append((f"{len(rest)} others", sum(part for _, part in rest)))
     rows.append(("timing", float(sum(profit.timing.values(), Decimal(0)))))
     rows.append(("shortfall", -float(profit.shortfall)))
     rows.append(("fees", -float(profit.fees)))
@@ -131,7 +131,7 @@ def stress(night: Night) -> Picture:
 
 def risk_by_factor(risk: FactorRisk) -> Picture:
     specific = sum(risk.specific.values())
-    rows = [(name, part / risk.volatility) for name, part in risk.factors.items()]
+    rows = _largest({name: part / risk.volatility for name, part in risk.factors.items()})
     rows.append(("specific", specific / risk.volatility))
     annual = percent(risk.volatility * SESSIONS_A_YEAR**0.5)
     caption = (
@@ -146,14 +146,17 @@ def risk_by_factor(risk: FactorRisk) -> Picture:
 
 
 def risk_by_sector(parts: Mapping[str, float], volatility: float, sectors: Mapping[str, str]) -> Picture:
-    summed = by_group(parts, sectors, NO_SECTOR)
-    rows = [(name, part / volatility) for name, part in sorted(summed.items(), key=lambda item: -abs(item[1]))]
+    rows = _largest({name: part / volatility for name, part in by_group(parts, sectors, NO_SECTOR).items()})
     caption = f"Share of the book's volatility by sector; the largest is {rows[0][0]} with {percent(rows[0][1])}."
 
     def draw(sheet: Sheet) -> Figure:
         return _signed(sheet, rows, "Share of volatility", [percent(value) for _, value in rows], shares=True)
 
     return Picture("risk-by-sector", "Risk by sector", caption, draw)
+
+
+def _largest(values: Mapping[str, float]) -> list[Row]:
+    return sorted(values.items(), key=lambda row: (-abs(row[1]), row[0]))
 
 
 def money(amount: Decimal) -> str:

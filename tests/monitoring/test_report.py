@@ -391,7 +391,8 @@ def a_night(session: date, factors: FactorAttribution) -> Night:
         ),
         profit=SessionProfit(
             session, Decimal("101.50"), {"market": Decimal("80.00")},
-            {"AAPL": Decimal("30.00"), "KO": Decimal("-4.00")}, {"KO": Decimal("2.00")}, Decimal("5.00"), Decimal("1.50"), Decimal("0"),
+            {"AAPL": Decimal("30.00"), "KO": Decimal("-4.00")},
+            {"KO": Decimal("2.00")}, Decimal("5.00"), Decimal("1.50"), Decimal("0"),
         ),
     )  # fmt: skip
 
