@@ -4,8 +4,9 @@
     closed form    inverse volatility over 63 returns
     hold           the book as it is
 
-A rung is left when no symbol has the history it needs or the solver fails; each step down is logged as a warning and
-written into the trace under "fallen", and the allocation states the rung that answered.
+A rung is left when no symbol has the history it needs, when the solver fails, or when costs are asked of a symbol in
+which nothing trades; each step down is logged as a warning and written into the trace under "fallen", and the
+allocation states the rung that answered.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from ordinis.allocation.naive import INVERSE_VOLATILITY_LOOKBACK, check_lookback
 from ordinis.domain.decisions import Allocation, Rung
 from ordinis.domain.limits import Limits
 from ordinis.domain.portfolio import PortfolioSnapshot
-from ordinis.errors import ConfigurationError, SolverFailed
+from ordinis.errors import ConfigurationError, NoVolume, SolverFailed
 from ordinis.optimize.mean_cvar import mean_cvar
 from ordinis.optimize.mean_variance import (
     maximum_diversification,
@@ -41,7 +42,7 @@ logger = logging.getLogger(__name__)
 LIQUIDITY_SESSIONS = 21
 
 Solve = Callable[[FloatArray, Sequence[str]], FloatArray]
-"""(T, N) returns and N symbols to (N,) weights; raises SolverFailed."""
+"""(T, N) returns and N symbols to (N,) weights; raises SolverFailed, or NoVolume."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ class MeanCVaR:
         if view.volumes is not None:
             volume = view.volumes[-LIQUIDITY_SESSIONS:, columns].mean(axis=0)
         volatility = np.std(closes[1:] / closes[:-1] - 1.0, axis=0, ddof=1)
-        whole = trading_costs(model, equity, closes[-1], volume, volatility)
+        whole = trading_costs(model, symbols, equity, closes[-1], volume, volatility)
         return whole.part(np.full(len(symbols), True), float(self.holding_sessions))
 
 
@@ -180,7 +181,7 @@ def descend(author: Author, view: MarketView, portfolio: PortfolioSnapshot, look
             weights[used] = solve(closes[1:] / closes[:-1] - 1.0, symbols)
             trace = {"left_out": left_out(view, used)}
             return answer(author, view, portfolio, weights, Rung.OPTIMISER, confidence=float(used.mean()), trace=trace)
-        except SolverFailed as failure:
+        except (SolverFailed, NoVolume) as failure:
             fallen[Rung.OPTIMISER] = str(failure)
     else:
         fallen[Rung.OPTIMISER] = f"no symbol has {lookback} returns"

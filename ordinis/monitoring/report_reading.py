@@ -208,13 +208,15 @@ def _on_trading(traded: Traded, closes: PriceHistory | None, symbols: Sequence[s
 def _on_expected_costs(
     traded: Traded, costs: CostModel, closes: PriceHistory | None, adv: Mapping[str, float]
 ) -> list[str]:
-    knows_impact = costs.slippage(1e6, 1.0, 0.01) != costs.slippage(1e6, math.nan, math.nan)
-    if not knows_impact or not traded.executions:
+    symbols = {trade.symbol for trade in traded.executions}
+    if not any(
+        costs.slippage(symbol, 1e6, 1.0, 0.01) != costs.slippage(symbol, 1e6, math.nan, math.nan) for symbol in symbols
+    ):
         return []
     if closes is None:
         return ["No closes were given: expected costs leave impact out, which needs volatility."]
     told = []
-    unknown = sorted({trade.symbol for trade in traded.executions} - adv.keys())
+    unknown = sorted(symbols - adv.keys())
     if unknown:
         told.append(f"No daily volume is known for {_listed(unknown)}: their expected cost leaves impact out.")
     sessions = [traded.index.sessions[trade.row] for trade in traded.executions]

@@ -231,7 +231,7 @@ class Rows:
 
 
 class Split:
-    """w - reference = rise - fall, each >= 0 and costing linear q + power q^e, their sum limited or not."""
+    """w - reference = rise - fall, each >= 0 and costing linear q + power q^e + square q^2, in sum limited or not."""
 
     def __init__(
         self,
@@ -242,10 +242,11 @@ class Split:
         mu: float,
     ) -> None:
         zero = np.zeros(len(weights))
-        linear, power = (zero, zero) if costs is None else (costs.linear, costs.power)
+        linear, power, square = (zero,) * 3 if costs is None else (costs.linear, costs.power, costs.square)
         self._exponent = 2.0 if costs is None else costs.exponent
         self._reference, self._limit, self._count = reference, limit, len(weights)
         self._linear, self._power = np.tile(np.maximum(linear, IDLE), 2), np.tile(power, 2)
+        self._square = np.tile(square, 2)
         apart = weights - reference
         least = 0.5 / len(weights) * max(1.0, float(np.abs(apart).sum()))
         x = np.maximum(_both(apart), 0.0) + least
@@ -263,11 +264,11 @@ class Split:
     def prepare(self, weights: FloatArray) -> None:
         """The residuals of this point, and what elimination leaves: a diagonal, and a row of the border."""
         x, z = self.pairs.x, self.pairs.z
-        # The derivative of power x^e, and the second.
-        slope = self._exponent * self._power * x ** (self._exponent - 1.0)
-        self._dual = self._linear + slope - _both(self.balance) - z + self.price
+        # The derivatives of power x^e and of square x^2; the second ones are (e - 1) and 1 times these over x.
+        bend, bow = self._exponent * self._power * x ** (self._exponent - 1.0), 2.0 * self._square * x
+        self._dual = self._linear + bend + bow - _both(self.balance) - z + self.price
         self._apart = weights - self._reference - self._rise_less_fall(x)
-        self._inverse = 1.0 / (((self._exponent - 1.0) * slope + z) / x)
+        self._inverse = 1.0 / (((self._exponent - 1.0) * bend + bow + z) / x)
         self._tilt = self._rise_less_fall(self._inverse)
         self._whole = self._inverse[: self._count] + self._inverse[self._count :]
         self.diagonal = 1.0 / self._whole

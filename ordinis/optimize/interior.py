@@ -5,9 +5,9 @@ With m scenarios a_s, each carrying at most the weight k = 1 / ((1 - beta) S), R
     minimise    t + k sum_s u_s - reward' w + sum_i f_i(p_i) + f_i(n_i)
     subject to  u_s - v_s = -a_s' w - t,   w in the region,   w - held = p - n,   u, v, p, n >= 0
 
-where f(q) = linear q + power q^e is what a trade costs. Mehrotra's predictor and corrector (1992) follow the
-central path, on which every x >= 0 and its multiplier z >= 0 have the same product mu. The multipliers y_s of v_s are
-the mixture of `scenarios`, so each iterate carries its own lower bound.
+where f(q) = linear q + power q^e + square q^2 is what a trade costs. Mehrotra's predictor and corrector (1992) follow
+the central path, on which every x >= 0 and its multiplier z >= 0 have the same product mu. The multipliers y_s of v_s
+are the mixture of `scenarios`, so each iterate carries its own lower bound.
 
 Everything of length m is eliminated by hand: one Newton step costs one product A' D A of (N, N) and its Cholesky
 factor. That product and a few vectors of length m are all that is done where the scenarios lie, on a GPU perhaps;

@@ -18,8 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ordinis.costs.models import ProportionalCost, SquareRootCost
+from ordinis.costs.models import CalibratedCost, ProportionalCost, SquareRootCost
 from ordinis.domain.orders import Side
+from ordinis.errors import NoVolume
 from ordinis.evaluation import statistics
 from ordinis.monitoring.axes import periods, spread, thinned
 from ordinis.monitoring.drawing import COLOURS, DARK, WIDE
@@ -106,6 +107,32 @@ def test_expected_impact_takes_volatility_from_the_sessions_before() -> None:
     sigma = np.std([0.01] * 10 + [-0.01] * 11, ddof=1)
     assert data.costs.expected is not None
     assert data.costs.expected[0] == pytest.approx(6000 * (1e-4 + 0.5 * sigma * 0.1))
+
+
+def test_expected_costs_are_those_of_the_symbols_bucket_and_of_the_impact_that_stays() -> None:
+    book = BookWriter()
+    book.deposit(SESSIONS[0], "10000")
+    orders = [("AAPL", Side.BUY, "100", "30"), ("KO", Side.BUY, "100", "20")]
+    decision = book.decide(SESSIONS[0], {"AAPL": 0.3, "KO": 0.2}, orders)
+    book.fill(decision, "AAPL", "30", "0")
+    book.fill(decision, "KO", "20", "0")
+    book.close(SESSIONS[0], {"AAPL": "30", "KO": "20"})
+    before = tuple(CALENDAR.between(CALENDAR.back(SESSIONS[0], 23), SESSIONS[0]))
+    walk = np.cumprod([1.0] + [1.01, 0.99] * 11 + [1.0])
+    closes = PriceHistory(("AAPL", "KO"), before, np.column_stack([30.0 * walk, 20.0 * walk]))
+    free = SquareRootCost(0.0, 0.0, 0.5, 0.0)
+    model = CalibratedCost("one", free, (replace(free, half_spread_bps=2.0), replace(free, permanent=0.4)), {"KO": 1})
+    sigma, adv = np.std([0.01] * 10 + [-0.01] * 11, ddof=1), {"AAPL": 10_000.0, "KO": 1_000.0}
+    data = collect(book.ledger, {}, closes=closes, costs=model, adv=adv)
+    assert data.costs.expected is not None
+    # Nothing for AAPL, which no bucket names; 0.4 / 2 * sigma * 10 % of 2,000 for KO.
+    assert data.costs.expected[0] == pytest.approx(2000 * 0.2 * sigma * 0.1)
+    assert "leave impact out" in " ".join(collect(book.ledger, {}, costs=model, adv=adv).remarks), "KO has an impact"
+    in_both = collect(book.ledger, {}, closes=closes, costs=replace(model, bucket={"AAPL": 0, "KO": 1}), adv=adv)
+    assert in_both.costs.expected is not None
+    assert in_both.costs.expected[0] == pytest.approx(2000 * 0.2 * sigma * 0.1 + 3000 * 2e-4)
+    with pytest.raises(NoVolume, match="KO"):
+        collect(book.ledger, {}, closes=closes, costs=model, adv=adv | {"KO": 0.0})
 
 
 def test_turnover_is_the_larger_way_over_the_equity_before(three: ReportData) -> None:
