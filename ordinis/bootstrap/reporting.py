@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ordinis.bootstrap.deciding import allocator, costs, rulebook
+from ordinis.bootstrap.deciding import allocator, costs, rulebook, venue_costs
 from ordinis.bootstrap.market import bar_store, instruments, records, sample_market, sectors, universe
 from ordinis.bootstrap.trading import ledger
 
@@ -90,13 +90,13 @@ def _compared(settings: Settings, market: Market, sessions: list[date]) -> dict[
     rules = rulebook(settings)
     compared: dict[str, Baseline] = {}
     for name in COMPARED:
-        mine = allocator(name, rules.limits)
+        mine = allocator(name, rules.limits, venue_costs(settings))
         result = backtest(
             market,
             mine,
             mine,
             rules,
-            costs(settings),
+            venue_costs(settings),
             first=sessions[0],
             last=sessions[-1],
             opening_cash=settings.opening_cash,

@@ -24,11 +24,14 @@ A calibration knows more about some symbols than about others: `CalibratedCost` 
 
 from __future__ import annotations
 
+import json
 import math
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from decimal import ROUND_UP, Decimal
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 from ordinis.domain.canonical import to_decimal
 from ordinis.errors import ConfigurationError, NoVolume
@@ -139,6 +142,33 @@ def cost_model(kind: str, parameters: Mapping[str, Any]) -> CostModel:
         case "CalibratedCost":
             return _calibrated(parameters)
     raise ConfigurationError("cost model", f"{kind!r} is not SquareRootCost, ProportionalCost or CalibratedCost")
+
+
+def stored_costs(inputs: str) -> CostModel:
+    """The model by which a decision was made, from what was asked of it."""
+    [(kind, parameters)] = json.loads(inputs)["costs"].items()
+    return cost_model(kind, parameters)
+
+
+def publish(model: CostModel, path: Path) -> None:
+    """Write `model` where every program finds the one in force; a reader sees the old one or the new one whole."""
+    body = {"kind": type(model).__name__, "parameters": asdict(cast(Any, model))}
+    written = path.with_name(f"{path.name}.{os.getpid()}")
+    written.write_text(json.dumps(body, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    written.replace(path)
+
+
+def published(path: Path) -> CostModel:
+    """The model that was published at `path`.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or holds no cost model.
+    """
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+        return cost_model(body["kind"], body["parameters"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ConfigurationError(f"cost model {path}", f"cannot be read: {error}; calibrate again") from error
 
 
 def _calibrated(parameters: Mapping[str, Any]) -> CalibratedCost:

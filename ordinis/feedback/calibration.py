@@ -134,9 +134,12 @@ class CostFit:
     def predicted(self, participation: FloatArray, volatility: FloatArray) -> FloatArray:
         """(n,) fractions of the arrival price."""
         temporary = self.eta.value * participation**self.delta.value
-        return np.asarray(
-            self.half_spread.value + volatility * (temporary + self.permanent.value / 2.0 * participation)
-        )
+        return np.asarray(self.half_spread.value + volatility * (temporary + self.stays / 2.0 * participation))
+
+    @property
+    def stays(self) -> float:
+        """The permanent coefficient to use: the day's own moves put an estimate of nothing below it half the time."""
+        return max(self.permanent.value, 0.0)
 
     def model(self, commission_bps: float) -> SquareRootCost:
         """What trades by it; a commission is agreed, not estimated.
@@ -145,13 +148,13 @@ class CostFit:
             ConfigurationError: a cost is below nothing; such a fit is never promoted.
         """
         return SquareRootCost(
-            self.half_spread.value / BASIS_POINT, self.eta.value, self.delta.value, commission_bps, self.permanent.value
+            self.half_spread.value / BASIS_POINT, self.eta.value, self.delta.value, commission_bps, self.stays
         )
 
     @property
     def below_nothing(self) -> bool:
         """Whether some trade would be paid for."""
-        return min(self.half_spread.value, self.eta.value, self.permanent.value) < 0.0
+        return min(self.half_spread.value, self.eta.value) < 0.0
 
 
 @dataclass(frozen=True)
@@ -208,22 +211,25 @@ def fit_buckets(fills: PaidCosts, prior: CostPrior, count: int) -> tuple[CostFit
     return book, tuple(replace(found, delta=book.delta) for found in own)
 
 
-def calibrate(fills: PaidCosts, prior: CostPrior, in_force: CostFit | None, count: int = 1) -> Calibration:
+def calibrate(fills: PaidCosts, prior: CostPrior, in_force: Calibration | None, count: int = 1) -> Calibration:
     """Fit, judge on what was held out, and say whether the fit may replace the model in force.
+
+    The model in force may have been made from some of the fills that are held out now: it is the harder to beat.
 
     Args:
         fills: of a book, oldest first.
         prior: believed before; `in_force` None means that the prior itself is in force.
         count: liquidity buckets, 0 to `count` - 1.
     """
-    current = in_force or _of_prior(prior)
+    book_now = _of_prior(prior) if in_force is None else in_force.book
+    now = (book_now,) * count if in_force is None or len(in_force.buckets) != count else in_force.buckets
     if len(fills) < LEAST_FILLS:
         reason = f"{len(fills)} fills, {LEAST_FILLS} are needed: the model in force stays"
-        return Calibration(current, (current,) * count, float("nan"), float("nan"), promoted=False, reason=reason)
+        return Calibration(book_now, now, float("nan"), float("nan"), promoted=False, reason=reason)
     split = len(fills) - int(len(fills) * HELD_OUT)
     seen, unseen = fills.part(slice(0, split)), fills.part(slice(split, None))
     _, judged = fit_buckets(seen, prior, count)
-    error, before = _error(unseen, judged), _error(unseen, (current,) * count)
+    error, before = _error(unseen, judged), _error(unseen, now)
     book, buckets = fit_buckets(fills, prior, count)
     told = (
         f"{error / BASIS_POINT:.2f} bp off on {len(unseen)} unseen fills, the model in force {before / BASIS_POINT:.2f}"

@@ -14,6 +14,7 @@ from ordinis.domain.canonical import canonical
 from ordinis.errors import ConfigurationError
 from ordinis.feedback.calibration import (
     LARGEST_ERROR,
+    Calibration,
     CostPrior,
     PaidCosts,
     calibrate,
@@ -139,7 +140,8 @@ def test_a_model_that_predicts_unseen_fills_worse_is_not_promoted() -> None:
     """The market of the last third is another one than that which was learned."""
     calm, wild = planted(0, 4_000), planted(1, 2_000)
     both = _one_after_the_other(calm, replace(wild, paid=wild.paid + 40 * BASIS_POINT))
-    in_force = fit(planted(2, 6_000), CostPrior(half_spread=41 * BASIS_POINT, half_spread_sd=1e-8))
+    dear = fit(planted(2, 6_000), CostPrior(half_spread=41 * BASIS_POINT, half_spread_sd=1e-8))
+    in_force = Calibration(dear, (dear,), 0.0, 0.0, promoted=True, reason="")
     found = calibrate(both, CostPrior(), in_force)
     assert found.error > found.error_in_force
     assert not found.promoted
@@ -197,16 +199,17 @@ def test_costs_below_nothing_are_not_promoted() -> None:
     assert not any(each.promoted for each in found if min(each.book.half_spread.value, each.book.eta.value) < 0.0)
 
 
-def test_a_permanent_impact_below_nothing_is_not_promoted() -> None:
+def test_a_permanent_impact_below_nothing_counts_as_none() -> None:
     """A market that comes back further than it went: the drift says what no cost model can be."""
     fills = planted(0, 4_000, most=1.0)
     assert fills.drift is not None
     found = calibrate(replace(fills, drift=fills.drift - fills.volatility * fills.participation), CostPrior(), None)
     assert found.book.permanent.value < 0.0 < min(found.book.half_spread.value, found.book.eta.value)
-    assert not found.promoted
-    assert "below nothing" in found.reason
-    with pytest.raises(ConfigurationError, match="permanent of -"):
-        found.book.model(0.5)
+    assert found.promoted
+    assert found.book.model(0.5).permanent == 0.0
+    one, sigma = np.ones(1), np.full(1, 0.02)
+    half_spread, eta = found.book.half_spread.value, found.book.eta.value
+    assert found.book.predicted(one, sigma)[0] == pytest.approx(half_spread + eta * 0.02, rel=1e-12)
 
 
 def test_what_was_calibrated_can_be_traded_with() -> None:
