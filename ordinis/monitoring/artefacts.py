@@ -31,6 +31,7 @@ class Artefacts:
     """Of one step of a night."""
 
     key: str
+    session: date
     markdown: str
     table: Sequence[Row]
     pictures: Mapping[str, str]
@@ -68,7 +69,7 @@ def of_attribution(night: Night, currency: str) -> Artefacts:
     if night.stress:
         pictures.append(stress(night))
     warning = "\n".join(["# Incomplete", "", *(f"- {remark}" for remark in night.remarks)]) if night.remarks else ""
-    return Artefacts("attribution", "\n".join(lines), _risk_table(night), _drawn(pictures), warning)
+    return Artefacts("attribution", night.session, "\n".join(lines), _risk_table(night), _drawn(pictures), warning)
 
 
 def _risk_table(night: Night) -> list[Row]:
@@ -117,7 +118,7 @@ def of_calibration(version: Version, paid: Paid, quality: Mapping[str, Quality],
         for symbol, found in quality.items()
     ]
     pictures = [calibration_picture(version, paid)] if version.orders else []
-    return Artefacts("calibration", "\n".join(lines), table, _drawn(pictures))
+    return Artefacts("calibration", version.session, "\n".join(lines), table, _drawn(pictures))
 
 
 def _fit_line(name: str, fit: CostFit) -> str:
