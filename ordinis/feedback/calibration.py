@@ -15,8 +15,8 @@ each point weighted by its own prior and by how likely it makes the fills. So no
 gives one answer, and intervals come from the mixture. Noise of ten basis points a fill hides an impact of two: few
 fills leave the prior where it was, which is what a prior is for. All fills together move the prior; each liquidity
 bucket then starts from what all have said, as widely as buckets may differ. Only delta is the book's for all of them:
-an optimiser has one exponent for all symbols. Left out: that orders of one day share its moves, and that what they
-paid has a part in them.
+an optimiser has one exponent for all symbols. Left out: that orders of one day share its moves, that what they paid
+has a part in them, and that prices also go where a good forecast sent the order, which looks like impact.
 
 A calibration is promoted only if, on the last third of the fills, which it has not seen, it predicts the mean cost of
 groups of similar orders better than the model in force, and within ten basis points (Almgren et al. 2005 fit eta 0.142

@@ -29,6 +29,8 @@ from ordinis.ports import FloatArray
 
 TO_THE_WALL = 0.99
 """Share of the way to the nearest wall that a step goes."""
+LAGGING = 0.1
+"""The gap falls to no less than this share of itself in a step while equations are further off than the gap."""
 FIRST_MU = 10.0
 """The first mu, in units of k times the mean loss: from a much smaller one the path is not found."""
 INSIDE = 0.05
@@ -110,7 +112,11 @@ class Interior:
         self._direct(None)
         primal, dual = self._room(pairs, 1.0)
         left = sum(each.gap_after(primal, dual) for each in pairs)
-        self._direct((left / gap) ** 3 * gap / sum(each.count for each in pairs))
+        centred = (left / gap) ** 3
+        if self._curved and self.dual_missing > gap:
+            # Where the gap closes before the equations that a power bends, steps can no longer mend these.
+            centred = max(centred, LAGGING)
+        self._direct(centred * gap / sum(each.count for each in pairs))
         primal, dual = self._room(pairs, TO_THE_WALL)
         self.weights = self.weights + primal * self._moved[:-1]
         self.level += primal * float(self._moved[-1])

@@ -111,6 +111,16 @@ def test_drifts_alone_say_what_stays_of_an_impact() -> None:
     )
 
 
+def test_a_drift_where_nothing_is_known_to_move_says_nothing() -> None:
+    fills = planted(0, 3_000, permanent=0.2)
+    still = np.arange(3_000) % 3 == 0
+    assert fills.drift is not None
+    calm = replace(fills, volatility=np.where(still, 0.0, fills.volatility))
+    known = replace(calm, drift=np.where(still, 0.5, fills.drift))
+    unknown = replace(calm, drift=np.where(still, np.nan, fills.drift))
+    assert fit(known, CostPrior()) == fit(unknown, CostPrior())
+
+
 def test_without_drifts_the_permanent_impact_stays_at_its_prior_and_eta_is_right() -> None:
     covered, etas = 0, []
     for seed in range(100):

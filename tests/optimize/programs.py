@@ -68,11 +68,11 @@ def a_program(seed: int) -> Program:
     square = rng.uniform(0.0, 5e-2, count) * (np.arange(count) > 0)
     costs = {
         "linear costs": TradingCosts(linear, np.zeros(count)),
-        "curved costs": TradingCosts(linear, rng.uniform(0.0, 1e-2, count), float(rng.choice([1.5, 1.6, 1.75]))),
+        "curved costs": TradingCosts(linear, rng.uniform(0.0, 1e-2, count), float(rng.choice([1.2, 1.5, 1.6, 1.75]))),
         "everything": TradingCosts(linear, rng.uniform(0.0, 1e-2, count), square=square),
         "square costs": TradingCosts(linear, np.zeros(count), square=square),
         "curved and square costs": TradingCosts(
-            linear, rng.uniform(0.0, 1e-2, count), float(rng.choice([1.4, 1.5, 1.6])), square
+            linear, rng.uniform(0.0, 1e-2, count), float(rng.choice([1.1, 1.3, 1.5, 1.8])), square
         ),
     }.get(kind)
     level = float(rng.choice([0.5, 0.75, 0.9, 0.95, 0.99, rng.uniform(0.3, 0.995)]))
