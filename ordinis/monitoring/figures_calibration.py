@@ -10,7 +10,7 @@ from ordinis.feedback.nightly import Version
 from ordinis.feedback.paid import Paid
 from ordinis.monitoring.axes import Name, name_ends, unit
 from ordinis.monitoring.drawing import COLOURS, LINES, NAMES, Picture, Sheet, panels
-from ordinis.monitoring.wording import number, percent, signed
+from ordinis.monitoring.wording import number, percent
 
 GROUPS = 12
 """Orders of similar size whose mean is one dot."""
@@ -40,7 +40,7 @@ def calibration_picture(version: Version, paid: Paid) -> Picture:
     def draw(sheet: Sheet) -> Figure:
         right = 16 if sheet.narrow else NAMES
         figure, (axes,) = panels(sheet, [260], left=52, right=right, names=len(lines))
-        unit(axes, "Shortfall, basis points, by size of the order in average days' volume")
+        unit(axes, "Shortfall, basis points, by size of the order in volume of an average day")
         axes.set_xscale("log")
         axes.errorbar(
             sizes, means, yerr=2.0 * errors / BASIS_POINT, fmt="o", markersize=6, color=COLOURS["book"], elinewidth=1.4
@@ -51,7 +51,7 @@ def calibration_picture(version: Version, paid: Paid) -> Picture:
             axes.plot(grid, path, color=COLOURS[colour], linewidth=2.2 if name == "book" else 1.3)
             names.append(Name(float(path[-1]), name, colour))
         axes.set_xlim(grid[0], grid[-1])
-        axes.xaxis.set_major_formatter(lambda value, _: signed(f"{value:g}"))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{100.0 * value:g} %")
         axes.xaxis.set_minor_formatter(lambda value, _: "")
         name_ends(axes, names, sheet)
         return figure
