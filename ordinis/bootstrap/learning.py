@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from ordinis.domain.executions import Execution
     from ordinis.feedback.nightly import Version
+    from ordinis.feedback.paid import Paid
+    from ordinis.ports import PriceHistory
 
 CURRENCY = "USD"
 LOOK_BACK = 30
@@ -27,6 +29,7 @@ class CalibrationWork:
     arguments: tuple[Any, ...]
     """Of `feedback.nightly.calibrate_session`."""
     executions: Sequence[Execution]
+    history: PriceHistory
     since: date | None
 
 
@@ -44,7 +47,19 @@ def calibration_work(settings: Settings, session: date) -> CalibrationWork:
     kept = records.in_force(settings.account, session)
     in_force = None if kept is None else version_of(kept.numbers).calibration
     arguments = (session, executions, history, instruments(settings), in_force, SquareRootCost())
-    return CalibrationWork(arguments, executions, None if kept is None else kept.session)
+    return CalibrationWork(arguments, executions, history, None if kept is None else kept.session)
+
+
+def calibrated(settings: Settings, session: date) -> tuple[Version, Paid] | None:
+    """What the night of `session` made of the orders' costs, and those orders; None where it made nothing."""
+    from ordinis.feedback.nightly import version_of
+    from ordinis.feedback.paid import paid_costs
+
+    kept = feedback_records(settings).calibration(settings.account, session)
+    if kept is None:
+        return None
+    version, work = version_of(kept.numbers), calibration_work(settings, session)
+    return version, paid_costs(work.executions, work.history, instruments(settings), version.bucket)
 
 
 def keep_calibration(settings: Settings, version: Version) -> None:

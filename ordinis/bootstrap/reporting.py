@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ordinis.bootstrap.deciding import allocator, costs, rulebook, venue_costs
+from ordinis.bootstrap.learning import CURRENCY, calibrated
 from ordinis.bootstrap.market import bar_store, instruments, records, sample_market, sectors, universe
 from ordinis.bootstrap.trading import ledger
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ordinis.evaluation.backtest import Backtest, Market
+    from ordinis.feedback.nightly import Version
+    from ordinis.feedback.paid import Paid
     from ordinis.monitoring.findings import Night
     from ordinis.monitoring.report_reading import Baseline
     from ordinis.ports import Ledger, PriceHistory
@@ -44,15 +47,16 @@ def report(settings: Settings, session: date) -> Path:
         before = trading_calendar().back(sessions[0], LOOK_BACK)
         closes = bar_store(settings).history(universe(settings), before, sessions[-1])
     found = nights(records(settings), settings.account, sessions[0], session) if sessions else {}
+    calibration = calibrated(settings, session)
     folder = settings.home.absolute() / "report"
     compared = _compared(settings, sample_market(settings), sessions)
-    return _write(settings, book, folder, compared, closes, found)
+    return _write(settings, book, folder, compared, closes, found, calibration)
 
 
 def backtest_report(settings: Settings, result: Backtest, market: Market, folder: Path) -> Path:
     """Write the report of a back-test into `folder`."""
     compared = _compared(settings, market, list(result.sessions))
-    return _write(settings, result.ledger, folder, compared, market.history, {})
+    return _write(settings, result.ledger, folder, compared, market.history, {}, None)
 
 
 def _write(
@@ -62,6 +66,7 @@ def _write(
     compared: dict[str, Baseline],
     closes: PriceHistory | None,
     nights: Mapping[date, Night],
+    calibration: tuple[Version, Paid] | None,
 ) -> Path:
     import numpy as np
 
@@ -72,9 +77,11 @@ def _write(
         sectors(settings),
         compared,
         nights,
+        calibration,
         closes=closes,
         costs=costs(settings),
         adv={symbol: each.adv for symbol, each in instruments(settings).items() if each.adv is not None},
+        currency=CURRENCY,
         rng=np.random.default_rng(20201121),
     )
     return write_report(data, folder, notes=NOTES)

@@ -34,7 +34,8 @@ def calibration_picture(version: Version, paid: Paid) -> Picture:
     caption = (
         f"Dots: mean shortfall of orders of similar size, with two standard errors. Lines: the fit, at the median "
         f"volatility of {percent(sigma, 2)} a session. The book: half spread {half_spread} bp, eta "
-        f"{number(made.book.eta.value, 3)}, delta {number(made.book.delta.value, 2)}; bucket 0 is the most liquid."
+        f"{number(made.book.eta.value, 3)}, delta {number(made.book.delta.value, 2)}; bucket 0 is the most liquid. "
+        f"{'Promoted' if made.promoted else 'Not promoted'}: {made.reason}."
     )
 
     def draw(sheet: Sheet) -> Figure:

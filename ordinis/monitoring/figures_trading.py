@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from ordinis.evaluation.statistics import SESSIONS_A_YEAR
 from ordinis.monitoring.axes import Name, bars, by_date, name_ends, named_rows, percent_axis, periods, unit
 from ordinis.monitoring.drawing import COLOURS, NAMES, Picture, Sheet, panels
+from ordinis.monitoring.figures_calibration import calibration_picture
 from ordinis.monitoring.report_data import ReportData
 from ordinis.monitoring.wording import number, percent
 from ordinis.ports import FloatArray
@@ -22,6 +23,8 @@ MARKET = "market"
 
 def trading_pictures(data: ReportData) -> Iterator[Picture]:
     yield turnover_and_cost(data)
+    if data.calibration is not None:
+        yield calibration_picture(*data.calibration)
     if data.night is not None and data.night.risk is not None:
         yield component_risk(data, data.night.risk)
     if data.night is not None and data.night.factors is not None:

@@ -22,6 +22,8 @@ import numpy as np
 from ordinis.costs.models import BASIS_POINT
 from ordinis.evaluation import statistics
 from ordinis.evaluation.statistics import SESSIONS_A_YEAR, SharpeDifference
+from ordinis.feedback.nightly import Version
+from ordinis.feedback.paid import Paid
 from ordinis.monitoring.findings import Night
 from ordinis.ports import FloatArray
 from ordinis.risk import measures
@@ -116,6 +118,22 @@ class Costs:
         return self.slippage + self.fees
 
 
+@dataclass(frozen=True)
+class PaidBySymbol:
+    """What orders in a symbol cost, in currency; a cost is positive."""
+
+    symbol: str
+    orders: int
+    notional: float
+    slippage: float
+    fees: float
+    expected: float
+    """By the models that the orders were decided by; NaN without one."""
+    shortfall_p50: float
+    """Of the orders, basis points, without fees; likewise the next."""
+    shortfall_p95: float
+
+
 class Effect(StrEnum):
     """What a limit did to a decision or an order."""
 
@@ -193,11 +211,15 @@ class ReportData:
     weights_are_held: bool
     """False when `weights` are those decided."""
     costs: Costs
+    paid_by_symbol: tuple[PaidBySymbol, ...]
+    """The dearest first."""
     decisions: tuple[DecisionLine, ...]
     limit_events: tuple[LimitEvent, ...]
     baselines: tuple[Track, ...]
     nights: Mapping[date, Night]
     """What nightly attributions found, oldest first."""
+    calibration: tuple[Version, Paid] | None
+    """What the night made of the orders' costs; None where there was none."""
     changes: tuple[Change, ...]
     """Of the last session, what was traded first."""
     fills: int

@@ -37,6 +37,7 @@ def document(data: ReportData) -> str:
             "fees": float(data.costs.fees.sum()),
             "expected": None if data.costs.expected is None else float(data.costs.expected.sum()),
         },
+        "costs_by_symbol": data.paid_by_symbol,
         "night": data.night,
         "remarks": data.remarks,
     }

@@ -1,11 +1,12 @@
 """What the ledger does not know: closes of other sessions, and what the cost model expects.
 
-The model is asked about each order as it was planned: its quantity over average daily volume, and the volatility of
-the sessions before it. The decision knew no more.
+The model by which it was decided is asked about each order as it was planned: its quantity over average daily volume,
+and the volatility of the sessions before it. The decision knew no more.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
@@ -14,8 +15,9 @@ from datetime import date
 import numpy as np
 
 from ordinis.costs.execution import participation, session_volatility
+from ordinis.costs.models import cost_model
 from ordinis.monitoring.report_trading import Traded
-from ordinis.ports import CostModel, FloatArray, PriceHistory
+from ordinis.ports import CostModel, FloatArray, PriceHistory, UnitOfWork
 
 
 def closes_at(closes: PriceHistory, symbols: Sequence[str], sessions: Sequence[date]) -> FloatArray:
@@ -33,25 +35,54 @@ def closes_at(closes: PriceHistory, symbols: Sequence[str], sessions: Sequence[d
 
 
 def expected_costs(
-    traded: Traded, costs: CostModel, adv: Mapping[str, float], closes: PriceHistory | None
+    traded: Traded,
+    costs: CostModel,
+    adv: Mapping[str, float],
+    closes: PriceHistory | None,
+    of_decisions: Mapping[str, CostModel] | None = None,
 ) -> FloatArray:
-    """(T,) what the model expects the planned orders to cost, in currency; orders without a plan are left out.
+    """What the planned orders were expected to cost, in currency: one number for each of `traded.executions`.
+
+    Args:
+        costs: for orders whose decision says nothing of costs.
+        of_decisions: the model by which each decision was made, by its id.
+
+    Returns:
+        (E,) NaN for an order without a plan, 0 for one of which nothing is left.
 
     Raises:
         NoVolume: an average daily volume is none.
     """
     sessions = traded.index.sessions
     volatility: dict[int, Mapping[str, float]] = {}
-    expected = np.zeros(len(sessions))
-    for trade in traded.executions:
-        if trade.planned_price is None or not trade.quantity:
+    expected = np.zeros(len(traded.executions))
+    for place, trade in enumerate(traded.executions):
+        if trade.planned_price is None:
+            expected[place] = np.nan
+            continue
+        if not trade.quantity:
             continue
         if closes is not None and trade.row not in volatility:
             before = closes.closes[: bisect_left(closes.sessions, sessions[trade.row])]
             volatility[trade.row] = session_volatility(closes.symbols, before)
+        model = (of_decisions or {}).get(trade.decision or "", costs)
         notional = abs(trade.quantity) * trade.planned_price
         share = participation(trade.symbol, abs(trade.quantity), adv.get(trade.symbol))
         sigma = volatility.get(trade.row, {}).get(trade.symbol, math.nan)
-        rate = costs.slippage(trade.symbol, float(notional), share, sigma)
-        expected[trade.row] += float(notional) * rate + float(costs.fee(notional))
+        rate = model.slippage(trade.symbol, float(notional), share, sigma)
+        expected[place] = float(notional) * rate + float(model.fee(notional))
     return expected
+
+
+def decided_models(unit: UnitOfWork) -> dict[str, CostModel]:
+    """The cost model by which each decision was made, by its id; without those that say nothing of costs."""
+    found, made = dict[str, CostModel](), dict[str, CostModel]()
+    for decision in unit.decisions.all():
+        told = json.loads(unit.decisions.inputs(decision.inputs_sha)).get("costs")
+        if told:
+            text = json.dumps(told, sort_keys=True)
+            if text not in made:
+                [(kind, parameters)] = told.items()
+                made[text] = cost_model(kind, parameters)
+            found[decision.id] = made[text]
+    return found

@@ -15,10 +15,13 @@ from datetime import date
 import numpy as np
 
 from ordinis.costs.execution import VOLATILITY_SESSIONS
+from ordinis.costs.models import BASIS_POINT
 from ordinis.domain.portfolio import ZERO
 from ordinis.evaluation.statistics import sharpe_difference
+from ordinis.feedback.nightly import Version
+from ordinis.feedback.paid import Paid
 from ordinis.monitoring.findings import Night
-from ordinis.monitoring.report_data import SHORTEST_YEAR, Change, Costs, ReportData, Track
+from ordinis.monitoring.report_data import SHORTEST_YEAR, Change, Costs, PaidBySymbol, ReportData, Track
 from ordinis.monitoring.report_decisions import (
     GROSS,
     POSITION,
@@ -28,7 +31,7 @@ from ordinis.monitoring.report_decisions import (
     limit_in_force,
     read_decisions,
 )
-from ordinis.monitoring.report_prices import closes_at, expected_costs
+from ordinis.monitoring.report_prices import closes_at, decided_models, expected_costs
 from ordinis.monitoring.report_trading import Execution, Traded, read_trading
 from ordinis.ports import CostModel, FloatArray, Ledger, PriceHistory
 
@@ -46,6 +49,7 @@ def collect(
     sectors: Mapping[str, str],
     baselines: Mapping[str, Baseline] | None = None,
     nights: Mapping[date, Night] | None = None,
+    calibration: tuple[Version, Paid] | None = None,
     *,
     closes: PriceHistory | None = None,
     costs: CostModel | None = None,
@@ -60,8 +64,9 @@ def collect(
         sectors: sector by symbol.
         baselines: what the book is compared with, by name, on the sessions that they have in common.
         nights: what nightly attributions found, by session.
+        calibration: what the last night made of the orders' costs, and the orders beside the market.
         closes: to price the holdings at each close; without them the report shows the decided weights.
-        costs: the model whose expectation is compared with what was paid.
+        costs: the model whose expectation is compared with what was paid, where a decision does not say its own.
         adv: average daily volume in shares by symbol, for the model's impact.
         currency: of the account.
         rng: draws the bootstrap of Sharpe differences; without it there are no intervals.
@@ -69,10 +74,11 @@ def collect(
     with ledger.begin(write=False) as unit:
         traded = read_trading(unit)
         decided = read_decisions(unit, traded.index)
+        models = decided_models(unit)
     book = _track(BOOK, traded)
     symbols = tuple(sorted(traded.symbols | {symbol for line in decided.lines for symbol in line.weights}))
     weights = _decided_weights(decided, symbols, traded) if closes is None else _held_weights(traded, symbols, closes)
-    expected = None if costs is None else expected_costs(traded, costs, adv or {}, closes)
+    expected = None if costs is None else expected_costs(traded, costs, adv or {}, closes, models)
     compared = tuple(_compared(book, name, given, rng) for name, given in (baselines or {}).items())
     remarks = [
         *_on_trading(traded, closes, symbols),
@@ -95,11 +101,13 @@ def collect(
         sectors=dict(sectors),
         weights=weights,
         weights_are_held=closes is not None,
-        costs=Costs(traded.slippage, traded.fees, expected),
+        costs=Costs(traded.slippage, traded.fees, None if expected is None else _by_session(traded, expected)),
+        paid_by_symbol=_paid_by_symbol(traded, expected),
         decisions=decided.lines,
         limit_events=decided.limit_events,
         baselines=compared,
         nights=dict(sorted((nights or {}).items())),
+        calibration=calibration,
         changes=_changes(traded, symbols, weights),
         fills=len(traded.fills),
         orders=dict(sorted(Counter(intent.state.value for intent in traded.intents).items())),
@@ -155,6 +163,39 @@ def _decided_weights(decided: Decided, symbols: Sequence[str], traded: Traded) -
         for symbol in symbols
     ]
     return np.nan_to_num(np.array(columns, dtype=np.float64).reshape(len(symbols), len(traded.index)).T)
+
+
+def _by_session(traded: Traded, expected: FloatArray) -> FloatArray:
+    rows = np.array([trade.row for trade in traded.executions], dtype=np.intp)
+    return np.bincount(rows, np.nan_to_num(expected), minlength=len(traded.index)).astype(np.float64)
+
+
+def _paid_by_symbol(traded: Traded, expected: FloatArray | None) -> tuple[PaidBySymbol, ...]:
+    """The dearest first; of the orders whose plan is known."""
+    places: dict[str, list[int]] = {}
+    for place, trade in enumerate(traded.executions):
+        if trade.slippage is not None:
+            places.setdefault(trade.symbol, []).append(place)
+    found = []
+    for symbol, mine in places.items():
+        trades = [traded.executions[place] for place in mine]
+        money = np.array([float(abs(trade.bought) + abs(trade.sold)) for trade in trades])
+        slippage = np.array([float(trade.slippage or ZERO) for trade in trades])
+        bps = slippage[money > 0.0] / money[money > 0.0] / BASIS_POINT
+        p50, p95 = np.percentile(bps, [50, 95]).tolist() if len(bps) else (np.nan, np.nan)
+        found.append(
+            PaidBySymbol(
+                symbol=symbol,
+                orders=len(trades),
+                notional=float(money.sum()),
+                slippage=float(slippage.sum()),
+                fees=float(sum((trade.fees for trade in trades), ZERO)),
+                expected=np.nan if expected is None else float(expected[mine].sum()),
+                shortfall_p50=p50,
+                shortfall_p95=p95,
+            )
+        )
+    return tuple(sorted(found, key=lambda row: (-row.slippage - row.fees, row.symbol)))
 
 
 def _changes(traded: Traded, symbols: Sequence[str], weights: FloatArray) -> tuple[Change, ...]:

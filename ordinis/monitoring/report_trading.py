@@ -51,6 +51,8 @@ class Execution:
     """The fills of one order in one session."""
 
     row: int
+    decision: str | None
+    """Id of the decision that asked for it; None for what nobody here decided."""
     symbol: str
     bought: Decimal
     """Notional in currency; negative where a purchase was taken back, and likewise `sold`."""
@@ -96,13 +98,13 @@ class Traded:
     @cached_property
     def executions(self) -> tuple[Execution, ...]:
         """Fills up to the last close, gathered by session and order, in the order of their first fill."""
-        planned = {intent.client_order_id: intent.reference_price for intent in self.intents}
+        asked = {intent.client_order_id: intent for intent in self.intents}
         gathered: dict[tuple[int, str], list[Fill]] = {}
         for fill in self.fills:
             row = self.index.row(fill.at)
             if row is not None:
                 gathered.setdefault((row, fill.client_order_id or fill.exec_id), []).append(fill)
-        return tuple(_execution(row, parts, planned.get(order)) for (row, order), parts in gathered.items())
+        return tuple(_execution(row, parts, asked.get(order)) for (row, order), parts in gathered.items())
 
     @property
     def later_fills(self) -> int:
@@ -185,7 +187,8 @@ def read_trading(unit: UnitOfWork) -> Traded:
     return Traded(SessionIndex(valuations), valuations, book.fills(), book.movements(), unit.orders.all())
 
 
-def _execution(row: int, parts: Sequence[Fill], planned_price: Decimal | None) -> Execution:
+def _execution(row: int, parts: Sequence[Fill], intent: OrderIntent | None) -> Execution:
+    planned_price = None if intent is None else intent.reference_price
     bought, sold, quantity = ZERO, ZERO, ZERO
     for fill in parts:
         sign = 1 if fill.reverses is None else -1
@@ -197,6 +200,7 @@ def _execution(row: int, parts: Sequence[Fill], planned_price: Decimal | None) -
             sold += sign * fill.quantity * fill.price
     return Execution(
         row=row,
+        decision=None if intent is None else intent.decision_id,
         symbol=parts[0].symbol,
         bought=bought,
         sold=sold,

@@ -21,6 +21,8 @@ from prefect.settings import (
 )
 
 from flows.attribution import attribution
+from flows.backfill import backfill
+from flows.calibration import calibration
 from flows.ingest import ingest
 from flows.nightly import nightly
 from flows.report import report
@@ -35,7 +37,14 @@ from tasks.jobs import NothingToDo, ask_calendar, once
 from tests.operations.running import PROJECT, Running
 
 SUNDAY, HOLIDAY, SESSION = date(2022, 6, 5), date(2022, 5, 30), date(2022, 6, 1)
-FLOWS = {"ingest": ingest, "attribution": attribution, "report": report, "nightly": nightly}
+FLOWS = {
+    "ingest": ingest,
+    "calibration": calibration,
+    "attribution": attribution,
+    "report": report,
+    "nightly": nightly,
+    "backfill": backfill,
+}
 
 
 @pytest.fixture
@@ -118,6 +127,7 @@ class TestFlows:
         ("name", "day", "ends"),
         [
             ("ingest", SUNDAY, "NotASession"),
+            ("calibration", HOLIDAY, "NotASession"),
             ("attribution", HOLIDAY, "NotASession"),
             ("report", date(2027, 6, 1), "NotClosed"),
             ("nightly", SUNDAY, "NotASession"),
@@ -140,16 +150,27 @@ class TestFlows:
         assert ingest(return_state=True).message.startswith("2022-12-28: 26 bars")
         assert records.job_done("ingest", date(2022, 12, 28))
 
-    @pytest.mark.parametrize("name", ["attribution", "report"])
-    def test_a_book_without_a_value_has_nothing_to_attribute_or_report_yet(self, records: Records, name: str) -> None:
+    @pytest.mark.parametrize("name", ["calibration", "attribution", "report"])
+    def test_a_book_without_a_value_has_nothing_to_find_out_or_report_yet(self, records: Records, name: str) -> None:
         state: State = FLOWS[name](SESSION, return_state=True)
         assert (state.name, state.is_completed()) == ("NotValued", True)
         assert status(records, name) == [(SESSION, JobStatus.FAILED)]
 
+    def test_a_backfill_does_each_session_that_is_not_done(self, records: Records) -> None:
+        ingest(SESSION)
+        state: State = backfill("ingest", date(2022, 5, 28), SESSION, return_state=True)
+        assert state.message == "ingest from 2022-05-31 to 2022-06-01: 1 AlreadyDone, 1 Completed"
+        assert status(records, "ingest") == [(SESSION, JobStatus.DONE), (date(2022, 5, 31), JobStatus.DONE)]
+        again: State = backfill("ingest", date(2022, 5, 31), SESSION, return_state=True)
+        assert again.message == "ingest from 2022-05-31 to 2022-06-01: 2 AlreadyDone"
+        assert backfill("attribution", SUNDAY, SUNDAY, return_state=True).name == "NotASession"
+        unvalued: State = backfill("attribution", SESSION, SESSION, return_state=True)
+        assert unvalued.message == "attribution from 2022-06-01 to 2022-06-01: 1 NotValued"
+
     def test_a_night_in_which_a_step_had_nothing_to_do_is_unfinished(self, records: Records) -> None:
         state: State = nightly(SESSION, return_state=True)
         assert state.name == "Unfinished"
-        assert "attribution ended NotValued" in str(state.message)
+        assert "calibration ended NotValued" in str(state.message)
         assert records.job_done("ingest", SESSION)
         assert status(records, "nightly") == [(SESSION, JobStatus.FAILED)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from itertools import count
@@ -24,7 +25,7 @@ from ordinis.domain.orders import (
 )
 from ordinis.domain.portfolio import Movement, Valuation
 from ordinis.persistence.unit_of_work import SqlLedger
-from ordinis.ports import OrderEvent, PriceHistory
+from ordinis.ports import CostModel, OrderEvent, PriceHistory
 
 CALENDAR = trading_calendar()
 SESSIONS = tuple(CALENDAR.between(date(2020, 3, 16), date(2020, 12, 31)))
@@ -55,9 +56,11 @@ class BookWriter:
         verdicts: Sequence[Verdict] = (),
         source: Source = Source.MODEL,
         reason: str = "",
+        costs: CostModel | None = None,
     ) -> Decision:
         as_of = CALENDAR.trading_instant(session)
-        inputs = canonical({"as_of": as_of})
+        told = {} if costs is None else {"costs": {type(costs).__name__: asdict(costs)}}  # type: ignore[call-overload]
+        inputs = canonical({"as_of": as_of, **told})
         decision = Decision(
             id=decision_id("sim", as_of, source, digest(inputs), "limits", "min_var@1"),
             account="sim",

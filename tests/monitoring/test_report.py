@@ -537,6 +537,29 @@ def test_the_same_ledger_gives_the_same_bytes(folder: Path, full: ReportData, tm
     assert (tmp_path / "equity.png").read_bytes() == (folder / "equity.png").read_bytes()
 
 
+def test_what_orders_cost_by_symbol_is_what_a_pencil_says(three: ReportData) -> None:
+    """AAPL: 80 bought 6 cents dear, 20 sold 10 cents cheap; KO: 50 bought a cent cheap, 10 bought 10 cents dear."""
+    apple, coke = three.paid_by_symbol
+    assert (apple.symbol, apple.orders, coke.symbol, coke.orders) == ("AAPL", 2, "KO", 2)
+    assert (apple.slippage, apple.fees) == (pytest.approx(6.8), pytest.approx(0.6))
+    assert (coke.slippage, coke.fees) == (pytest.approx(0.5), pytest.approx(0.3))
+    assert apple.expected == pytest.approx((80 * 60 + 20 * 63) * 0.001)
+    assert sum(row.slippage for row in three.paid_by_symbol) == pytest.approx(three.costs.slippage.sum())
+    assert sum(row.expected for row in three.paid_by_symbol) == pytest.approx(three.costs.expected.sum())  # type: ignore[union-attr]
+    assert apple.shortfall_p95 > apple.shortfall_p50 > 0.0
+
+
+def test_each_order_is_held_against_the_model_that_it_was_decided_by() -> None:
+    book = BookWriter()
+    book.deposit(SESSIONS[0], "10000")
+    for session, model in zip(SESSIONS[:2], (ProportionalCost(5.0), ProportionalCost(50.0)), strict=True):
+        decision = book.decide(session, {}, [("KO", Side.BUY, "10", "50")], costs=model)
+        book.fill(decision, "KO", "50.05", "0")
+        book.close(session, {"KO": "50"})
+    data = collect(book.ledger, {}, costs=ProportionalCost(1000.0))
+    assert data.costs.expected == pytest.approx([500 * 0.0005, 500 * 0.005])
+
+
 def test_the_changes_of_the_last_session_are_those_of_its_fills(three: ReportData) -> None:
     apple, coke = sorted(three.changes, key=lambda change: change.symbol)
     assert (apple.units, apple.price, apple.shortfall, apple.fees) == (

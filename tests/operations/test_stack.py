@@ -23,8 +23,9 @@ from ordinis.clock import trading_calendar
 from ordinis.domain.portfolio import PortfolioSnapshot
 from ordinis.errors import ConfigurationError, NotFound, ProcessFailed
 from ordinis.features.view import market_view
+from ordinis.monitoring.findings import nights
 from ordinis.operations import stack
-from ordinis.operations.environments import ray_folder
+from ordinis.operations.environments import ray_folder, token
 from ordinis.operations.prefect_api import FlowRun, PrefectApi, after_close
 from ordinis.operations.processes import Processes
 from tests.operations.running import CANARY, FIRST, LAST, Running
@@ -84,7 +85,7 @@ def test_only_the_venue_and_the_actor_can_hold_a_brokers_key(up: Running) -> Non
 def test_each_schedule_has_runs_that_will_start_after_the_close(up: Running) -> None:
     with PrefectApi(up.settings) as prefect:
         schedules = {each.deployment: each for each in prefect.schedules()}
-        assert set(schedules) == {"ingest", "attribution", "report", "nightly"}
+        assert set(schedules) == {"ingest", "calibration", "attribution", "report", "nightly"}
         assert all(each.timezone == "America/New_York" and each.cron.endswith("* * 1-5") for each in schedules.values())
         for name in schedules:
             soon(lambda name=name: prefect.scheduled(name), 60)
@@ -114,13 +115,59 @@ def test_the_close_of_a_session_starts_the_nightly_flow(up: Running) -> None:
     records = bootstrap.records(up.settings)
     soon(lambda: records.job_done("nightly", LAST), 120)
     for session in (FIRST, LAST):
-        assert all(records.job_done(job, session) for job in ("ingest", "attribution", "report", "nightly"))
-    risk = records.attribution("sim", "risk")[LAST]["volatility"]
-    assert sum(records.attribution("sim", "risk_parts")[LAST].values()) == pytest.approx(risk, abs=1e-12)
+        assert all(
+            records.job_done(job, session) for job in ("ingest", "calibration", "attribution", "report", "nightly")
+        )
+    night = nights(records, "sim", LAST, LAST)[LAST]
+    assert night.risk is not None
+    assert sum(night.risk.parts.values()) == pytest.approx(night.risk.volatility, abs=1e-12)
+    assert night.profit is not None
+    assert abs(night.profit.unexplained) < Decimal("0.005")
+    feedback = bootstrap.feedback_records(up.settings)
+    with bootstrap.ledger(up.settings).begin(write=False) as unit:
+        fees = sum(fill.fee for fill in unit.book.fills())
+    kept = feedback.executions("sim", LAST)
+    assert kept
+    assert sum(row.fees for row in kept) == fees
+    made = feedback.calibration("sim", LAST)
+    assert made is not None
+    assert (made.promoted, made.reason.split(" ", 1)[1]) == (False, "fills, 200 are needed: the model in force stays")
     with PrefectApi(up.settings) as prefect:
         runs = [run for run in prefect.runs("nightly") if run.parameters.get("session") == str(LAST)]
     assert [run.state for run in runs] == ["Completed"]
+    shown = artefacts(up)
+    for key in ("attribution", "attribution-table", "attribution-picture-1", "calibration", "calibration-table"):
+        assert key in shown
+    assert f"Attribution of {LAST}" in shown["attribution"]
+    assert shown["attribution-picture-1"].startswith("data:image/png;base64,")
     soon(lambda: not Processes(up.settings.home).pid("actor"), 20)
+
+
+def artefacts(up: Running) -> dict[str, str]:
+    """The latest of each key, as the server's pages have it."""
+    user, _, password = token(up.settings.prefect_password_path, "ordinis:").partition(":")
+    found = httpx.post(f"{up.settings.prefect_url}/artifacts/latest/filter", json={}, auth=(user, password))
+    return {row["key"]: row["data"] for row in found.raise_for_status().json() if row["key"]}
+
+
+def test_a_backfill_shows_progress_and_outlives_a_restart_of_the_server(up: Running) -> None:
+    first, last = date(2022, 4, 1), date(2022, 5, 27)
+    sessions, records = set(trading_calendar().between(first, last)), bootstrap.records(up.settings)
+
+    def done() -> int:
+        return len({run.logical_date for run in records.job_runs("ingest") if run.status == "done"} & sessions)
+
+    seen = list[int]()
+    with PrefectApi(up.settings, patience=120.0) as prefect:
+        begun = prefect.run("backfill", {"step": "ingest", "first": str(first), "last": str(last)})
+        soon(lambda: done() >= 5, 90)
+        assert Processes(up.settings.home).stop("prefect")
+        assert done() < len(sessions)
+        stack.up(up.settings, ["prefect"])
+        ended = prefect.follow(begun.id, timeout=240, on_poll=lambda: seen.append(done()))
+    assert (ended.kind, done()) == ("COMPLETED", len(sessions)), ended.message
+    assert f"{len(sessions)} Completed" in ended.message
+    assert seen == sorted(seen)
 
 
 def test_whoever_waits_for_a_night_that_ends_without_being_done_is_told(up: Running) -> None:
