@@ -5,7 +5,14 @@ nothing else: the command line's help loads no numerics, the execution actor nei
 """
 
 from ordinis.bootstrap.deciding import ALLOCATORS, advisor, allocator, costs, rulebook, venue_costs
-from ordinis.bootstrap.learning import CURRENCY, calibration_work, keep_calibration
+from ordinis.bootstrap.learning import (
+    CURRENCY,
+    advice,
+    calibration_work,
+    keep_calibration,
+    promoted_version,
+    use_version,
+)
 from ordinis.bootstrap.market import (
     backfill,
     bar_store,
@@ -37,6 +44,7 @@ from ordinis.bootstrap.trading import (
     reconcile_now,
     restore_ledger,
     simulated_broker,
+    take_up_costs,
     traded_symbol,
     venue,
     venue_time,
@@ -47,6 +55,7 @@ __all__ = [
     "CURRENCY",
     "actor",
     "adopt_now",
+    "advice",
     "advisor",
     "allocator",
     "answering",
@@ -69,6 +78,7 @@ __all__ = [
     "logging_to",
     "loosened_limits",
     "market_now",
+    "promoted_version",
     "recompute",
     "reconcile_now",
     "records",
@@ -81,9 +91,11 @@ __all__ = [
     "sectors",
     "simulated_broker",
     "source",
+    "take_up_costs",
     "token",
     "traded_symbol",
     "universe",
+    "use_version",
     "venue",
     "venue_costs",
     "venue_history",

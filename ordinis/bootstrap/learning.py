@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ordinis.domain.executions import Execution
+    from ordinis.feedback.executions import SizingAdvice
     from ordinis.feedback.nightly import Version
     from ordinis.feedback.paid import Paid
     from ordinis.ports import PriceHistory
@@ -76,3 +77,54 @@ def keep_calibration(settings: Settings, version: Version) -> None:
     newest = records.in_force(settings.account)
     if version.model is not None and newest is not None and newest.session == version.session:
         publish(version.model, settings.cost_model_path)
+
+
+def promoted_version(settings: Settings, beginning: str) -> Version:
+    """The promoted version whose name begins like this.
+
+    Raises:
+        NotFound: there is none, or more than one.
+    """
+    from ordinis.errors import NotFound
+    from ordinis.feedback.nightly import version_of
+
+    kept = feedback_records(settings).calibrations(settings.account)
+    found = {row.version: row for row in kept if row.promoted and row.version.startswith(beginning)}
+    if len(found) != 1:
+        raise NotFound(
+            "promoted cost model", beginning, f"{len(found)} begin like that; `ordinis costs history` lists them"
+        )
+    [row] = found.values()
+    return version_of(row.numbers)
+
+
+def use_version(settings: Settings, version: Version) -> None:
+    """Put an earlier promoted version in force."""
+    from ordinis.costs.models import publish
+
+    if version.model is None:
+        raise ValueError(f"the calibration of {version.session} was not promoted")
+    publish(version.model, settings.cost_model_path)
+
+
+def advice(settings: Settings, executions: Sequence[Execution]) -> dict[str, SizingAdvice]:
+    """What to do about the size of orders, by symbol, against the cost model in force."""
+    from ordinis.bootstrap.deciding import costs
+    from ordinis.clock import trading_calendar
+    from ordinis.domain.executions import BASIS_POINTS
+    from ordinis.feedback.executions import sizing_advice
+    from ordinis.feedback.paid import paid_costs
+
+    if not executions:
+        return {}
+    model, calendar = costs(settings), trading_calendar()
+    first, last = (pick(order.session for order in executions) for pick in (min, max))
+    history = bar_store(settings).history(universe(settings), calendar.back(first, LOOK_BACK), last)
+    paid = paid_costs(executions, history, instruments(settings), dict.fromkeys(history.symbols, 0))
+    rows = zip(paid.orders, paid.costs.participation.tolist(), paid.costs.volatility.tolist(), strict=True)
+    expected = {
+        order.order_id: BASIS_POINTS * model.slippage(order.symbol, float(order.notional), participation, volatility)
+        for order, participation, volatility in rows
+    }
+    of_book = getattr(model, "book", model)
+    return sizing_advice(executions, expected, getattr(of_book, "delta", 1.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ordinis.bootstrap.deciding import allocator, costs, rulebook, venue_costs
 from ordinis.bootstrap.market import history, instruments, universe, venue_history
 from ordinis.bootstrap.process import token
-from ordinis.errors import NotFound
+from ordinis.errors import ConfigurationError, NotFound
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ordinis.ports import Allocator, Broker, Clock, Ledger, PriceHistory
     from ordinis.settings import Settings
 
+logger = logging.getLogger(__name__)
 TRIES = 5
 """How often ledger and broker are compared for a person while a replayed market moves on."""
 
@@ -255,6 +257,27 @@ def actor(
     )
     past = history(settings, clock.now(), calendar.session_of(clock.now()))
     return _assembled(settings, clock, book or ledger(settings), broker(settings, clock), asked, past, kill_point)
+
+
+def take_up_costs(settings: Settings, actor: Actor) -> None:
+    """Let the actor, and those that answer it in this process, go by the cost model that is in force now.
+
+    One that cannot be read leaves the model that the actor has.
+    """
+    from ordinis.allocation.remote import RemoteAllocator
+
+    try:
+        model = costs(settings)
+    except ConfigurationError as problem:
+        logger.error("the cost model stays as it was: %s", problem)
+        return
+    if model == actor.desk.planner.costs:
+        return
+    actor.believe(model)
+    limits = rulebook(settings).limits
+    if not isinstance(actor.allocator, RemoteAllocator):
+        actor.allocator = allocator(settings.allocator, limits, model)
+    actor.baseline = allocator(settings.baseline, limits, model)
 
 
 def _assembled(

@@ -85,7 +85,7 @@ def _text(value: Any) -> str:
 
 def main() -> None:
     """Run the command line; an error of the business is one line and an exit code that means something."""
-    from ordinis.cli import control, data, demo, keeping, limits, operate, research, trade  # noqa: F401 - each adds its commands
+    from ordinis.cli import control, costs, data, demo, keeping, limits, operate, research, trade  # noqa: F401 - each adds its commands
 
     try:
         app()

@@ -10,6 +10,7 @@ import typer
 from ordinis.cli.app import AsJson, app, console, errors, show
 
 if TYPE_CHECKING:
+    from ordinis.domain.market import MarketEvent
     from ordinis.ports import Ledger
     from ordinis.settings import Settings
 
@@ -31,6 +32,7 @@ def trade(
     """
     from ordinis import bootstrap
     from ordinis.clock import trading_calendar
+    from ordinis.domain.market import TradingWindow
     from ordinis.errors import ConfigurationError
     from ordinis.execution.replaying import live_through, pause, resume_session, start_clock
     from ordinis.settings import load
@@ -56,13 +58,15 @@ def trade(
     def after_close(session: date) -> None:
         if nightly:
             _run_nightly(settings, session, book)
-        actor.believe(bootstrap.costs(settings))
         if session < last:
             pause(book, settings.replay_seconds)
 
-    live_through(
-        actor, clock, bootstrap.source(settings).stream(bootstrap.universe(settings), first, last), after_close
-    )
+    def before(event: MarketEvent) -> None:
+        if isinstance(event, TradingWindow):
+            bootstrap.take_up_costs(settings, actor)
+
+    events = bootstrap.source(settings).stream(bootstrap.universe(settings), first, last)
+    live_through(actor, clock, events, after_close, before)
     answers = sorted(actor.latencies)
     if answers:
         p50, p99 = answers[len(answers) // 2], answers[min(len(answers) - 1, int(len(answers) * 0.99))]

@@ -196,6 +196,9 @@ def _calibrated(parameters: Mapping[str, Any]) -> CalibratedCost:
 
 
 def _numbers(where: str, model: type, parameters: Mapping[str, Any]) -> dict[str, float]:
+    if model is SquareRootCost:
+        # Decisions of before there was such a term were made without it.
+        parameters = {"permanent": 0.0, **parameters}
     _named(where, model, parameters)
     for name, value in parameters.items():
         if type(value) not in (int, float):

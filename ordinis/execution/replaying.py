@@ -34,11 +34,13 @@ def live_through(
     clock: ReplayClock,
     events: Iterable[MarketEvent],
     after_close: Callable[[date], None] = lambda session: None,
+    before: Callable[[MarketEvent], None] = lambda event: None,
 ) -> None:
     """Start the actor and let it act on every event; `after_close` may hold up the market's next session."""
     actor.start()
     for event in events:
         clock.advance(max(event.at, clock.now()))
+        before(event)
         actor.on(event)
         if isinstance(event, SessionClosed):
             after_close(event.session)

@@ -52,7 +52,9 @@ def calibration_picture(version: Version, paid: Paid) -> Picture:
             axes.plot(grid, path, color=COLOURS[colour], linewidth=2.2 if name == "book" else 1.3)
             names.append(Name(float(path[-1]), name, colour))
         axes.set_xlim(grid[0], grid[-1])
-        axes.xaxis.set_major_formatter(lambda value, _: f"{100.0 * value:g} %")
+        axes.xaxis.set_major_formatter(
+            lambda value, _: f"{np.format_float_positional(100.0 * value, precision=7, trim='-')} %"
+        )
         axes.xaxis.set_minor_formatter(lambda value, _: "")
         name_ends(axes, names, sheet)
         return figure

@@ -142,6 +142,11 @@ def stored(**changed: object) -> dict[str, object]:
     return asdict(CALIBRATED) | changed
 
 
+def test_a_decision_of_before_there_was_a_permanent_term_is_read() -> None:
+    old = {"half_spread_bps": 1.0, "eta": 0.3, "delta": 0.5, "commission_bps": 0.5}
+    assert cost_model("SquareRootCost", old) == SquareRootCost(1.0, 0.3, 0.5, 0.5, 0.0)
+
+
 @pytest.mark.parametrize(
     ("kind", "parameters", "told"),
     [
@@ -149,8 +154,8 @@ def stored(**changed: object) -> dict[str, object]:
         ("ProportionalCost", {}, "ProportionalCost, parameter bps: missing"),
         (
             "SquareRootCost",
-            {"half_spread_bps": 1.0, "eta": 0.3, "delta": 0.5, "commission_bps": 0.5},
-            "permanent: missing",
+            {"half_spread_bps": 1.0, "eta": 0.3, "commission_bps": 0.5},
+            "delta: missing",
         ),
         ("SquareRootCost", asdict(LIQUID) | {"gamma": 0.1}, "parameter gamma: no such parameter; there are comm"),
         ("SquareRootCost", asdict(LIQUID) | {"eta": "0.3"}, "parameter eta: '0.3' is not a number"),
