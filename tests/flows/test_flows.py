@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
@@ -34,7 +40,7 @@ from ordinis.settings import load
 from tasks.after_close import book_is_valued
 from tasks.bars import fetch_bars
 from tasks.jobs import NothingToDo, ask_calendar, once
-from tests.operations.running import PROJECT, Running
+from tests.operations.running import LAST, PROJECT, Running
 
 SUNDAY, HOLIDAY, SESSION = date(2022, 6, 5), date(2022, 5, 30), date(2022, 6, 1)
 FLOWS = {
@@ -211,3 +217,72 @@ class TestDeployments:
     def test_each_runs_one_at_a_time_and_lets_the_next_wait(self, deployments: dict[str, dict[str, object]]) -> None:
         for each in deployments.values():
             assert each["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
+
+
+@pytest.mark.processes
+class TestKilled:
+    """A night's step in a process of its own, killed with no word at one moment or another, and begun again."""
+
+    CODE = (
+        "import sys; from datetime import date; from flows.{step} import {step}; "
+        "{step}(date.fromisoformat(sys.argv[1]))"
+    )
+
+    @staticmethod
+    def begin(up: Running, home: Path, step: str) -> subprocess.Popen[bytes]:
+        talk = {
+            "PREFECT_API_URL": up.settings.prefect_url,
+            "PREFECT_API_AUTH_STRING": token(up.settings.prefect_password_path),
+            "PREFECT_HOME": str(home / "prefect"),
+            "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+            "ORDINIS_HOME": str(home),
+            "ORDINIS_PROJECT": str(PROJECT),
+            "ORDINIS_RAY_PORT": str(up.settings.ray_port),
+        }
+        command = [sys.executable, "-c", TestKilled.CODE.format(step=step), str(LAST)]
+        with (home / f"{step}.log").open("ab") as told:
+            return subprocess.Popen(
+                command, cwd=PROJECT, env={**os.environ, **talk}, stdout=told, stderr=told, start_new_session=True
+            )
+
+    @staticmethod
+    def kept(home: Path) -> dict[str, object]:
+        """All that the steps keep, as it lies in the database."""
+        with sqlite3.connect(f"file:{home / 'records.db'}?mode=ro", uri=True) as database:
+            tables = ("finding", "execution", "consumed", "calibration")
+            return {table: database.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3").fetchall() for table in tables}
+
+    @pytest.fixture
+    def homes(self, up: Running, tmp_path: Path) -> tuple[Path, Path]:
+        """Two homes with the ledger and the bars of the stack that runs, and nothing found out yet."""
+        deadline = time.monotonic() + 120
+        while not bootstrap.records(up.settings).job_done("nightly", LAST):
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+        made = (tmp_path / "killed", tmp_path / "whole")
+        for home in made:
+            home.mkdir()
+            shutil.copytree(up.settings.lake_path, home / "lake")
+            bootstrap.backup_ledger(up.settings, home / "ledger.db")
+            for name in ("ray-token", "token"):
+                shutil.copy(up.settings.home / name, home / name)
+        return made
+
+    def test_begun_again_it_keeps_the_same_bytes(self, up: Running, homes: tuple[Path, Path]) -> None:
+        killed, whole = homes
+        for step in ("calibration", "attribution"):
+            # A start takes seconds before anything is read: the last of these moments lies in the work.
+            for patience in (0.5, 2.5, 4.0, 5.5):
+                child = self.begin(up, killed, step)
+                with suppress(subprocess.TimeoutExpired):
+                    child.wait(patience)
+                os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
+            for home in homes:
+                last = self.begin(up, home, step)
+                assert last.wait(90) == 0, (home / f"{step}.log").read_text()[-2000:]
+        assert self.kept(killed) == self.kept(whole)
+        assert self.kept(whole)["finding"]
+        assert self.kept(whole)["execution"]
+        done = bootstrap.records(up.settings.model_copy(update={"home": killed}))
+        assert all(done.job_done(step, LAST) for step in ("calibration", "attribution"))
