@@ -28,6 +28,8 @@ Array = Any
 Largest = Callable[[Array, int], Array]
 """(S,) values and k to the places of k largest, in any order."""
 ROUNDING = 1e-9
+EXACT = 1e-12
+"""How far weights of scenarios may be from a mixture, relative to it."""
 SAMPLE = 1_000
 SPARE = 1.25
 """Losses in single precision are selected with so many more, of which the exact ones are then taken."""
@@ -119,6 +121,12 @@ class Scenarios:
     def rows(self, places: Array) -> Array:
         """(m, N) scenarios at `places`, in double precision."""
         return self.module.astype(self.module.take(self.returns, places, axis=0), self.module.float64)
+
+    def may_mix(self, mixture: Array) -> bool:
+        """Whether (m,) weights of scenarios are none below zero or above a scenario's share, and sum to one."""
+        xp, share = self.module, 1.0 / self.mass
+        least, most, total = float(xp.min(mixture)), float(xp.max(mixture)), float(xp.sum(mixture))
+        return least >= 0.0 and most <= share * (1.0 + EXACT) and abs(total - 1.0) <= EXACT
 
     def cvar(self, weights: FloatArray, losses: Array) -> float:
         """CVaR of (N,) weights, in double precision, from their `losses` in the scenarios' own."""

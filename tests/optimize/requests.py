@@ -49,7 +49,7 @@ def by_cvar(program: Program) -> FloatArray:
 
 def by_variance(program: Program) -> FloatArray:
     risk = covariance(program)
-    return quadratic(risk / np.trace(risk), np.zeros(program.region.size), program.region)
+    return quadratic(risk / np.diag(risk).mean(), np.zeros(program.region.size), program.region)
 
 
 def by_mean_and_variance(program: Program) -> FloatArray:

@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from ordinis.errors import InfeasibleLimits, SolverFailed
-from ordinis.optimize import mean_variance
+from ordinis.errors import InfeasibleLimits
 from ordinis.optimize.conflicts import named_limits, or_conflict
-from ordinis.optimize.interior import Interior
 from ordinis.optimize.mean_variance import quadratic
 from ordinis.optimize.region import Region
 from ordinis.optimize.scenarios import Scenarios
 from ordinis.optimize.tail_solver import TailSolver
 from ordinis.ports import FloatArray
 from tests.optimize.programs import a_program
-from tests.optimize.requests import OPTIMISERS, SPOILED, a_request, by_cvar, by_variance
+from tests.optimize.requests import OPTIMISERS, SPOILED, a_request
 
 SAID = re.compile(r"(.+) (at most|at least) (-?\d+\.\d{4})")
 
@@ -176,39 +174,6 @@ def test_a_name_that_could_be_two_limits_is_refused() -> None:
     for wrong in ([symbols[0], *symbols[:-1]], ["turnover", *symbols[1:]], [rows[0], *symbols[1:]]):
         with pytest.raises(ValueError, match="share a name"):
             named_limits(region, wrong, rows)
-
-
-def test_a_method_that_lies_of_its_weights_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It calls itself optimal from the first step on: the bounds, which it has no part in, say otherwise."""
-    monkeypatch.setattr(Interior, "gap", property(lambda method: 0.0))
-    monkeypatch.setattr(Interior, "iterate", lambda method: _pretend(method))
-    program = a_program(0)
-    with pytest.raises(SolverFailed, match="interior point"):
-        or_conflict(lambda: by_cvar(program), program.region, *names(program.region))
-
-
-def _pretend(method: Interior) -> None:
-    method.iterations += 1
-    method.primal_missing = method.dual_missing = 0.0
-
-
-@pytest.mark.parametrize("lie", [lambda x: x * 1.01, lambda x: np.roll(x, 1), lambda x: np.full_like(x, np.nan)])
-def test_a_library_that_calls_a_wrong_answer_solved_is_caught(
-    monkeypatch: pytest.MonkeyPatch, lie: Callable[[FloatArray], FloatArray]
-) -> None:
-    program = a_program(2)
-    honest = mean_variance.conic
-
-    class Liar:
-        def __init__(self, region: Region, costs: object) -> None:
-            self._honest = honest(region)
-
-        def solve(self, *asked: FloatArray) -> FloatArray:
-            return lie(self._honest.solve(*asked))
-
-    monkeypatch.setattr(mean_variance, "conic", Liar)
-    with pytest.raises(SolverFailed, match="a limit is broken"):
-        by_variance(program)
 
 
 @pytest.mark.parametrize("rank", [0, 1])
