@@ -237,12 +237,15 @@ def _scaled(covariance: FloatArray, count: int) -> tuple[FloatArray, float]:
     if covariance.shape != (count, count):
         raise ValueError(f"covariance of shape {covariance.shape} for {count} symbols")
     if not np.isfinite(covariance).all():
-        raise ValueError("covariance holds values that are not finite")
+        first, second = np.argwhere(~np.isfinite(covariance))[0].tolist()
+        raise ValueError(f"the covariance of symbols {first} and {second} is not finite")
     scale = float(np.trace(covariance)) / max(count, 1)
     return np.asarray(covariance / (scale or 1.0)), scale
 
 
 def _finite(mean: FloatArray, count: int) -> FloatArray:
-    if mean.shape != (count,) or not np.isfinite(mean).all():
-        raise ValueError(f"expected returns of shape {mean.shape} for {count} symbols must be finite")
+    if mean.shape != (count,):
+        raise ValueError(f"expected returns of shape {mean.shape} for {count} symbols")
+    if not np.isfinite(mean).all():
+        raise ValueError(f"the expected return of symbol {np.flatnonzero(~np.isfinite(mean))[0]} is not finite")
     return mean

@@ -77,8 +77,11 @@ class Scenarios:
         # One sum a symbol: no array of truths as large as the scenarios is made.
         sums = host(self.module.sum(self.returns, axis=0))
         if not np.isfinite(sums).all():
-            holes = ", ".join(map(str, np.flatnonzero(~np.isfinite(sums)).tolist()))
-            raise ValueError(f"scenarios of symbol {holes} are not finite")
+            symbol = int(np.flatnonzero(~np.isfinite(sums))[0])
+            values = host(self.returns[:, symbol])
+            holes = np.flatnonzero(~np.isfinite(values))
+            where = f"in scenario {holes[0]} it is {values[holes[0]]}" if len(holes) else "their sum overflows"
+            raise ValueError(f"scenarios of symbol {symbol} are not finite: {where}")
 
     @property
     def count(self) -> int:
