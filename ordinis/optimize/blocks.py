@@ -19,6 +19,9 @@ TIE = 1e-12
 """Added to equalities, which may say the same twice."""
 IDLE = 1e-11
 """What a trade costs at least, so that a rise and a fall of the same weight at once is never free."""
+DUST = 1e-10
+"""A trade of less costs as if it were as steep as this one: with an exponent of 1.05 the slope of a trade of 1e-20 is
+still a tenth of that of a whole one, and no step would find where between them it should be."""
 LEVEL_STEPS, LEVEL_TOLERANCE = 30, 0.02
 EDGE = 1e-6
 """The level is not looked for where every multiplier is nearer than this to its bound."""
@@ -263,16 +266,25 @@ class Split:
     def prepare(self, weights: FloatArray) -> None:
         """The residuals of this point, and what elimination leaves: a diagonal, and a row of the border."""
         x, z = self.pairs.x, self.pairs.z
-        # The derivative of power x^e, and the second.
-        slope = self._exponent * self._power * x ** (self._exponent - 1.0)
-        self._dual = self._linear + slope - _both(self.balance) - z + self.price
+        self._dual = self._off_slope()
         self._apart = weights - self._reference - self._rise_less_fall(x)
-        self._inverse = 1.0 / (((self._exponent - 1.0) * slope + z) / x)
+        self._inverse = 1.0 / ((self._exponent - 1.0) * self._slope() / (x + DUST) + z / x)
         self._tilt = self._rise_less_fall(self._inverse)
         self._whole = self._inverse[: self._count] + self._inverse[self._count :]
         self.diagonal = 1.0 / self._whole
         self.border = self.diagonal * self._tilt
         self._over = 0.0 if self._limit is None else self._limit - float(x.sum() + self.limit.x.sum())
+
+    def off_slope(self) -> float:
+        """The largest residual of the costs' slopes at this point."""
+        return float(np.abs(self._off_slope()).max())
+
+    def _off_slope(self) -> FloatArray:
+        return np.asarray(self._linear + self._slope() - _both(self.balance) - self.pairs.z + self.price)
+
+    def _slope(self) -> FloatArray:
+        """The derivative of power x^e, of a trade that is never less than dust."""
+        return np.asarray(self._exponent * self._power * (self.pairs.x + DUST) ** (self._exponent - 1.0))
 
     def _rise_less_fall(self, both: FloatArray) -> FloatArray:
         return both[: self._count] - both[self._count :]
@@ -307,6 +319,10 @@ class Split:
 
     def step(self, dual: float) -> None:
         self.balance = self.balance + dual * self._dbalance
+        # The multiplier of a trade that comes to nothing takes up what its slope has bent: with an exponent near one
+        # the slope falls so slowly that the path would be left before it is zero.
+        z = self.pairs.z
+        self.pairs.z = np.clip(z + self._off_slope(), 0.5 * z, 2.0 * z)
 
 
 def _both(of_rise: FloatArray) -> FloatArray:

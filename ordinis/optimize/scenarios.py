@@ -126,10 +126,10 @@ class Scenarios:
         return self.module.astype(self.module.take(self.returns, places, axis=0), self.module.float64)
 
     def may_mix(self, mixture: Array) -> bool:
-        """Whether (m,) weights of scenarios are none below zero or above a scenario's share, and sum to one."""
+        """Whether (m,) weights of scenarios are from zero to a scenario's share and sum to one, but for rounding."""
         xp, share = self.module, 1.0 / self.mass
         least, most, total = float(xp.min(mixture)), float(xp.max(mixture)), float(xp.sum(mixture))
-        return least >= 0.0 and most <= share * (1.0 + EXACT) and abs(total - 1.0) <= EXACT
+        return least >= -EXACT * share and most <= share * (1.0 + EXACT) and abs(total - 1.0) <= EXACT
 
     def cvar(self, weights: FloatArray, losses: Array) -> float:
         """CVaR of (N,) weights, in double precision, from their `losses` in the scenarios' own."""
