@@ -44,17 +44,18 @@ def farther_than_need_be(wish: Mapping[str, float], weights: Mapping[str, float]
     these numbers is no less than the squared distance of p from the nearest. Sectors lie inside the whole, so that
     filling the symbols by falling v - p reaches it (Edmonds 1971).
     """
-    pull = {symbol: wish[symbol] - weight for symbol, weight in weights.items()}
-    left, sectors = (
-        min(limits.gross_cap, 1.0 - limits.cash_buffer),
-        dict.fromkeys(limits.sectors.values(), limits.sector_cap),
-    )
+    pull = [(wish[symbol] - weight, symbol) for symbol, weight in weights.items()]
+    left = min(limits.gross_cap, 1.0 - limits.cash_buffer)
+    sectors = dict.fromkeys(limits.sectors.values(), limits.sector_cap)
     reached = []
-    for symbol in sorted((name for name in pull if pull[name] > 0.0), key=lambda name: -pull[name]):
+    for gain, symbol in sorted([each for each in pull if each[0] > 0.0], reverse=True):
+        if left <= 0.0:
+            break
         sector = limits.sectors.get(symbol)
-        room = min(limits.position_cap, left, left if sector is None else sectors[sector])
-        left -= room
+        room = min(limits.position_cap, left)
         if sector is not None:
+            room = min(room, sectors[sector])
             sectors[sector] -= room
-        reached.append(pull[symbol] * room)
-    return math.fsum(reached) - math.fsum(pull[symbol] * weight for symbol, weight in weights.items())
+        left -= room
+        reached.append(gain * room)
+    return math.fsum(reached) - math.fsum([gain * weights[symbol] for gain, symbol in pull])

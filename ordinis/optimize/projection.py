@@ -37,11 +37,14 @@ def project(weights: FloatArray, symbols: Sequence[str], limits: Limits) -> Floa
         bad = [symbol for symbol, weight in zip(symbols, wish, strict=True) if not np.isfinite(weight)]
         raise AllocationRefused(f"weight of {', '.join(bad)} is not finite")
     upper = np.full(len(wish), limits.position_cap)
-    groups = sector_members(symbols, limits).values()
-    # Symbols in no sector make one more group, which has no limit of its own.
-    group, totals = np.full(len(wish), len(groups)), np.append(np.full(len(groups), limits.sector_cap), np.inf)
-    for number, members in enumerate(groups):
-        group[members] = number
+    numbers: dict[str, int] = {}
+    sectors = [limits.sectors.get(symbol) for symbol in symbols]
+    group = np.array(
+        [-1 if sector is None else numbers.setdefault(sector, len(numbers)) for sector in sectors], np.int64
+    )
+    # Symbols in no sector make one more group, the last, which has no limit of its own.
+    totals = np.append(np.full(len(numbers), limits.sector_cap), np.inf)
+    group[group < 0] = len(numbers)
     settled = _fill(wish, upper, group, totals)
     return fill_to_level(wish, settled, limits.invested_cap)
 
