@@ -266,7 +266,7 @@ class Split:
     def prepare(self, weights: FloatArray) -> None:
         """The residuals of this point, and what elimination leaves: a diagonal, and a row of the border."""
         x, z = self.pairs.x, self.pairs.z
-        self._dual = self._off_slope()
+        self._dual = self._linear + self._slope() - _both(self.balance) - z + self.price
         self._apart = weights - self._reference - self._rise_less_fall(x)
         self._inverse = 1.0 / ((self._exponent - 1.0) * self._slope() / (x + DUST) + z / x)
         self._tilt = self._rise_less_fall(self._inverse)
@@ -274,13 +274,6 @@ class Split:
         self.diagonal = 1.0 / self._whole
         self.border = self.diagonal * self._tilt
         self._over = 0.0 if self._limit is None else self._limit - float(x.sum() + self.limit.x.sum())
-
-    def off_slope(self) -> float:
-        """The largest residual of the costs' slopes at this point."""
-        return float(np.abs(self._off_slope()).max())
-
-    def _off_slope(self) -> FloatArray:
-        return np.asarray(self._linear + self._slope() - _both(self.balance) - self.pairs.z + self.price)
 
     def _slope(self) -> FloatArray:
         """The derivative of power x^e, of a trade that is never less than dust."""
@@ -319,10 +312,6 @@ class Split:
 
     def step(self, dual: float) -> None:
         self.balance = self.balance + dual * self._dbalance
-        # The multiplier of a trade that comes to nothing takes up what its slope has bent: with an exponent near one
-        # the slope falls so slowly that the path would be left before it is zero.
-        z = self.pairs.z
-        self.pairs.z = np.clip(z + self._off_slope(), 0.5 * z, 2.0 * z)
 
 
 def _both(of_rise: FloatArray) -> FloatArray:

@@ -121,9 +121,6 @@ class Interior:
             split.step(dual)
         self.primal_missing *= 1.0 - primal
         self.dual_missing *= 1.0 - dual
-        if self._curved and self._trades is not None:
-            # A slope that bends is not where a straight step would have put it.
-            self.dual_missing = max(self.dual_missing, self._trades.off_slope())
 
     def _factorise(self) -> None:
         """The matrix of this point with its border, and what is missing in the equations of w and t."""

@@ -189,10 +189,8 @@ class _Request:
         except SolverFailed:
             if self._best is None or self._answer().gap > self._tolerance:
                 raise
-        if self._best is not None and abs(self._answer().gap) <= self._tolerance:
+        if self._best is not None and self._answer().gap <= self._tolerance:
             return self._answer()
-        if self._best is not None and self._answer().gap < -self._tolerance:
-            raise SolverFailed(SOLVER, f"a bound above the objective by {-self._answer().gap:.1e} of it")
         reached = "no weights inside the limits" if self._best is None else f"gap {self._answer().gap:.1e}"
         raise SolverFailed(SOLVER, f"{reached} after {self._iterations} iterations, gap {self._tolerance:.1e} asked")
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.optimize import lsq_linear
 
 from ordinis.errors import SolverFailed
 from ordinis.optimize.blocks import Tail
@@ -34,6 +35,7 @@ RETURNS = RNG.standard_t(4, (600, COUNT)) * np.linspace(0.004, 0.02, COUNT) + RN
 MEAN, COVARIANCE = np.linspace(2e-4, 9e-4, COUNT), np.cov(RETURNS.T)
 EVEN = np.full(COUNT, 1.0 / COUNT)
 REGION = Region(np.zeros(COUNT), np.full(COUNT, 0.2), np.ones((1, COUNT)), np.ones(1), np.ones(1), held=EVEN)
+CAP = 0.13
 COSTS = TradingCosts(np.full(COUNT, 1e-5), np.full(COUNT, 1e-4))
 
 
@@ -54,8 +56,10 @@ class Hasty(Interior):
 
 
 class Outside(Hasty):
+    """Holds half of what was asked for, and risks half as much."""
+
     def pretended(self) -> FloatArray:
-        return np.full(COUNT, 0.2)
+        return EVEN / 2.0
 
 
 class NoNumber(Hasty):
@@ -116,8 +120,47 @@ LYING_METHODS = {
 @pytest.mark.parametrize("method", LYING_METHODS.values(), ids=LYING_METHODS)
 def test_a_method_of_the_tail_that_lies_is_caught(method: type[Interior], costs: TradingCosts | None) -> None:
     assert TailSolver(Scenarios(RETURNS)).solve(REGION, MEAN, costs).gap <= 1e-8
-    with pytest.raises(SolverFailed, match=r"gap|no weights|bound above"):
+    with pytest.raises(SolverFailed, match=r"gap|no weights"):
         TailSolver(Scenarios(RETURNS), method=method).solve(REGION, MEAN, costs)
+
+
+def proving(target: float, bounds: tuple[float, float], *, whole: bool) -> type[Interior]:
+    """Even weights, with scenarios mixed so that whatever is held loses `target`: nothing could be better.
+
+    The mixture obeys all rules but one: it is of `bounds`, and sums to one where it is to be a `whole`.
+    """
+
+    class Prover(Hasty):
+        def __init__(
+            self, region: Region, costs: TradingCosts | None, reward: FloatArray, tail: Tail, weights: FloatArray
+        ) -> None:
+            rows, wanted = -np.asarray(tail.rows).T, np.full(COUNT, target)
+            if whole:
+                rows, wanted = np.vstack([rows, np.ones(rows.shape[1])]), np.append(wanted, 1.0)
+            found = lsq_linear(rows, wanted, bounds, tol=1e-14).x
+            assert np.abs(rows @ found - wanted).max() < 1e-9
+            super().__init__(region, costs, reward, FalseTail(tail, lambda mixture: found), weights)
+
+        def prices(self) -> Prices:
+            return Prices(np.array([target]))
+
+    return Prover
+
+
+@pytest.mark.parametrize(
+    ("bounds", "whole"),
+    [((-1.0, 1.0 / 30.0), True), ((0.0, 1.0), True), ((0.0, 1.0 / 30.0), False)],
+    ids=["some count against", "some count for more than their share", "they are more than all"],
+)
+def test_a_bound_that_is_too_good_is_not_believed(bounds: tuple[float, float], *, whole: bool) -> None:
+    rng = np.random.default_rng(1)
+    returns = rng.normal(size=(600, COUNT)) * np.linspace(0.004, 0.006, COUNT) + rng.normal(size=(600, 1)) * 0.012
+    scenarios = Scenarios(returns)
+    even, best = scenarios.cvar(EVEN, scenarios.losses(EVEN)), TailSolver(scenarios).solve(REGION, np.zeros(COUNT))
+    assert best.objective < even * 0.99
+    liar = proving(even / scenarios.scale(), bounds, whole=whole)
+    with pytest.raises(SolverFailed, match=r"gap inf"):
+        TailSolver(Scenarios(returns), method=liar).solve(REGION, np.zeros(COUNT))
 
 
 Solver = Callable[[Program], FloatArray]
@@ -129,7 +172,7 @@ SOLVERS: dict[str, Solver] = {
     "maximum diversification": lambda program: maximum_diversification(COVARIANCE, REGION, program),
     "risk parity": lambda program: risk_parity(COVARIANCE, REGION, program=program),
     "risk parity under a cap": lambda program: risk_parity(
-        COVARIANCE, replace(REGION, upper=np.full(COUNT, 0.13)), program=program
+        COVARIANCE, replace(REGION, upper=np.full(COUNT, CAP)), program=program
     ),
 }
 
@@ -182,6 +225,26 @@ def test_a_library_that_calls_a_wrong_answer_solved_is_caught(
     assert REGION.violation(solve(conic)) <= 1e-7
     with pytest.raises(SolverFailed, match=told):
         solve(telling(lie))
+
+
+def test_parity_under_a_cap_is_measured_where_the_cap_is() -> None:
+    """The lie is told only of the program with the cap: what parity would be without it is right."""
+
+    class Liar(Conic):
+        def solve(self, quadratic: FloatArray, linear: FloatArray) -> Solved:
+            honest = super().solve(quadratic, linear)
+            return (
+                of_weights(lambda weights: weights[::-1])(honest)
+                if self.curved and CAP in self.region.upper
+                else honest
+            )
+
+    def program(region: Region, costs: TradingCosts | None) -> Conic:
+        honest = conic(region, costs)
+        return Liar(honest.region, honest.width, honest.linear, honest.rows, honest.curved)
+
+    with pytest.raises(SolverFailed, match=r"better by \d"):
+        SOLVERS["risk parity under a cap"](program)
 
 
 @pytest.mark.parametrize("name", ["minimum variance", "mean-variance", "after costs"])
