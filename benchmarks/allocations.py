@@ -63,7 +63,7 @@ def main() -> None:
     }
     for name in ALLOCATORS:
         allocator = bootstrap.allocator(name, limits)
-        advisor = Advisor(allocator, lambda *_: past, calendar, symbols, lambda: as_of)
+        advisor = Advisor(lambda a=allocator: a, lambda *_: past, calendar, symbols, lambda: as_of)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]

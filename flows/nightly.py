@@ -1,4 +1,4 @@
-"""Every weekday after the close, or when a session is said to have closed: ingest, then attribution, then report."""
+"""Every weekday after the close, or when a session is said to have closed: all that a night has to do, in order."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.attribution import attribution
+from flows.calibration import calibration
 from flows.ingest import ingest
 from flows.report import report
 from tasks.jobs import NothingToDo, once
 
-STEPS = (ingest, attribution, report)
+STEPS = (ingest, calibration, attribution, report)
 
 
 @flow(name="nightly")

@@ -59,6 +59,18 @@ class DataUnavailable(OrdinisError):
         super().__init__(f"{source} has no {what}" + (f"; {advice}" if advice else ""))
 
 
+class NoVolume(OrdinisError):
+    """A trade is asked for where nothing trades on an average day, so that it is no share of anything."""
+
+    exit_code = 3
+
+    def __init__(self, symbol: str, volume: float) -> None:
+        self.symbol, self.volume = symbol, volume
+        super().__init__(
+            f"{symbol}: an average daily volume of {volume:g} is not above 0; one that is unknown is left out"
+        )
+
+
 class ContractBroken(OrdinisError):
     """A batch breaks its data contract; it is in quarantine and nothing of it was stored."""
 

@@ -30,6 +30,9 @@ class Settings(BaseSettings):
     # what is traded, and how
     account: str = Field("sim", description="name of the account")
     source: Literal["sample"] = Field("sample", description="vendor of bars")
+    factors: str = Field(
+        "", description="factor returns, Kenneth French's CSV or Parquet, by commas; empty for the factor ETFs"
+    )
     broker: Literal["simulated", "venue"] = Field(
         "simulated", description="simulated: in the actor's own process; venue: a process of its own, over HTTP"
     )
@@ -37,6 +40,9 @@ class Settings(BaseSettings):
     rulebook: Path | None = Field(None, description="rulebook file; none for the one that ships")
     allocator: str = Field("minimum-variance", description="name, or path/to/file.py:ClassName")
     baseline: str = Field("inverse-volatility", description="allocator that answers when the service does not")
+    costs: Literal["calibrated", "fixed"] = Field(
+        "calibrated", description="cost model: the newest that was promoted, or the one that it starts from for good"
+    )
     opening_cash: Decimal = Field(Decimal(1_000_000), gt=0, description="cash of a new simulated account, in USD")
 
     # the replayed market of the sample source
@@ -71,6 +77,11 @@ class Settings(BaseSettings):
     @property
     def lake_path(self) -> str:
         return self.lake or str(self.home.absolute() / "lake")
+
+    @property
+    def cost_model_path(self) -> Path:
+        """The cost model in force, as a promoted calibration published it."""
+        return self.home.absolute() / "cost-model.json"
 
     @property
     def contracts(self) -> Path:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import socket
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
 from datetime import date
-from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
 
 from prefect import task
 
 from ordinis import bootstrap
 from ordinis.clock import trading_calendar
-from ordinis.monitoring import attribution
-from ordinis.operations.environments import ray_switches
-from ordinis.settings import Settings, load
-
-T = TypeVar("T")
-RAY_SECONDS = 300.0
-LOCAL_STORE_BYTES = 80 * 1024 * 1024
+from ordinis.feedback.executions import by_symbol, quality_by
+from ordinis.feedback.gathering import gather
+from ordinis.feedback.nightly import calibrate_session
+from ordinis.monitoring import artefacts, attribution, findings
+from ordinis.monitoring.wording import plural
+from ordinis.settings import load
+from tasks.artefacts import publish
+from tasks.cluster import on_ray
 
 
 @task
@@ -33,50 +28,35 @@ def book_is_valued(session: date) -> bool:
 def attribute(session: date) -> str:
     """Find and keep where the return and the risk came from; the numbers are crunched on Ray."""
     settings = load()
-    book = attribution.read(bootstrap.ledger(settings), bootstrap.bar_store(settings), trading_calendar(), session)
-    numbers = on_ray(settings, attribution.attribute, book)
-    attribution.save(bootstrap.records(settings), settings.account, session, numbers)
-    return f"{len(book.returns)} returns, {len(book.symbols)} holdings"
+    ledger, bars = bootstrap.ledger(settings), bootstrap.bar_store(settings)
+    book = attribution.read(ledger, bars, trading_calendar(), session, *bootstrap.factors(settings, session))
+    night = on_ray(settings, attribution.attribute, book, bootstrap.sectors(settings))
+    findings.save(bootstrap.records(settings), settings.account, night)
+    publish(artefacts.of_attribution(night, bootstrap.CURRENCY))
+    degraded = f"; {plural(len(night.remarks), 'remark')}: {night.remarks[0]}" if night.remarks else ""
+    return f"{plural(len(book.returns), 'return')}, {plural(len(book.symbols), 'holding')}{degraded}"
+
+
+@task(retries=1, retry_delay_seconds=10)
+def gather_executions() -> str:
+    """Keep what became of every order that something happened to since the last time."""
+    settings = load()
+    ledger, records = bootstrap.ledger(settings), bootstrap.feedback_records(settings)
+    return plural(gather(ledger, records, settings.broker, trading_calendar()), "order") + " heard of"
+
+
+@task(retries=1, retry_delay_seconds=10)
+def calibrate_costs(session: date) -> str:
+    """Calibrate the cost model on all orders up to a session; publish it where it was promoted."""
+    settings = load()
+    work = bootstrap.calibration_work(settings, session)
+    version, paid = on_ray(settings, calibrate_session, *work.arguments)
+    bootstrap.keep_calibration(settings, version)
+    publish(artefacts.of_calibration(version, paid, quality_by(work.executions, by_symbol), work.since))
+    return f"{'promoted' if version.calibration.promoted else 'not promoted'}, {version.calibration.reason}"
 
 
 @task
 def write_report(session: date) -> str:
     """Write the daily report; tell where it is."""
     return str(bootstrap.report(load(), session))
-
-
-def on_ray(settings: Settings, function: Callable[..., T], *arguments: Any) -> T:
-    """Run `function` on the cluster that is up, or on a small Ray of our own where none is."""
-    with _connected(settings) as ray:
-        result: T = ray.get(ray.remote(num_cpus=1)(function).remote(*arguments), timeout=RAY_SECONDS)
-        return result
-
-
-@contextmanager
-def _connected(settings: Settings) -> Iterator[Any]:
-    # Ray reads these when it is imported, and a flow that was started by hand does not have them.
-    os.environ.update(ray_switches(settings))
-    import ray
-
-    # A short path, because sockets lie in it; gone with all of Ray's logs when the numbers are there.
-    with TemporaryDirectory(prefix="ordinis-", ignore_cleanup_errors=True) as folder:
-        alone = {
-            "address": "local",
-            "num_cpus": 1,
-            "include_dashboard": False,
-            "object_store_memory": LOCAL_STORE_BYTES,
-            "_temp_dir": folder,
-        }
-        there = _listens(settings.host, settings.ray_port)
-        cluster: dict[str, Any] = {"address": settings.ray_address} if there else alone
-        ray.init(**cluster, log_to_driver=False, configure_logging=False)
-        try:
-            yield ray
-        finally:
-            ray.shutdown()
-
-
-def _listens(host: str, port: int) -> bool:
-    with closing(socket.socket()) as probe:
-        probe.settimeout(1.0)
-        return probe.connect_ex((host, port)) == 0

@@ -8,6 +8,7 @@ after a crash; every run that finds nothing to do ends in a state that says why:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import date
 
@@ -17,8 +18,11 @@ from prefect.states import Completed
 
 from ordinis import bootstrap
 from ordinis.clock import SystemClock, trading_calendar
+from ordinis.monitoring.wording import plural
 from ordinis.persistence.records import JobStatus
 from ordinis.settings import load
+from tasks.artefacts import Progress
+from tasks.cluster import connected
 
 
 class NothingToDo(Exception):
@@ -53,6 +57,26 @@ def once(job: str, session: date | None, work: Callable[[date], str]) -> State:
         raise
     records.finish_job(job, day, clock.now(), JobStatus.DONE, told)
     return Completed(message=f"{day}: {told}")
+
+
+def each_session(job: str, first: date, last: date, work: Callable[[date], str]) -> State:
+    """Do `work` for each session from `first` to `last` unless it is done, and show how far it is.
+
+    The run may be ended and begun again at any moment: what is done stays done.
+    """
+    sessions = trading_calendar().between(first, last)
+    if not sessions:
+        return Completed(name="NotASession", message=f"there is no session from {first} to {last}")
+    shown, ended = (
+        Progress(f"{job} of {plural(len(sessions), 'session')}, {sessions[0]} to {sessions[-1]}"),
+        Counter[str](),
+    )
+    with connected(load()):
+        for number, session in enumerate(sessions, start=1):
+            ended[str(once(job, session, work).name)] += 1
+            shown.move(number / len(sessions))
+    told = ", ".join(f"{count} {name}" for name, count in sorted(ended.items()))
+    return Completed(message=f"{job} from {sessions[0]} to {sessions[-1]}: {told}")
 
 
 @task

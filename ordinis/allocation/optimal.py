@@ -5,9 +5,10 @@
     closed form    inverse volatility over 63 returns
     hold           the book as it is
 
-A rung is left when no symbol has the history it needs or the solver fails; each step down is logged as a warning and
-written into the trace under "fallen", and the allocation states the rung that answered. Limits that cannot be met
-together go to the last rung at once, with the conflict in the trace under "conflicts".
+A rung is left when no symbol has the history it needs, when the solver fails, or when costs are asked of a symbol in
+which nothing trades; each step down is logged as a warning and written into the trace under "fallen", and the
+allocation states the rung that answered. Limits that cannot be met together go to the last rung at once, with the
+conflict in the trace under "conflicts".
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ordinis.allocation.naive import INVERSE_VOLATILITY_LOOKBACK, check_lookback
 from ordinis.domain.decisions import Allocation, Rung
 from ordinis.domain.limits import Limits
 from ordinis.domain.portfolio import PortfolioSnapshot
-from ordinis.errors import ConfigurationError, InfeasibleLimits, SolverFailed
+from ordinis.errors import ConfigurationError, InfeasibleLimits, NoVolume, SolverFailed
 from ordinis.optimize.array_modules import Ladder, ladder
 from ordinis.optimize.mean_cvar import mean_cvar
 from ordinis.optimize.mean_variance import (
@@ -44,7 +45,7 @@ logger = logging.getLogger(__name__)
 LIQUIDITY_SESSIONS = 21
 
 Solve = Callable[[FloatArray, Sequence[str]], tuple[FloatArray, Mapping[str, object]]]
-"""(T, N) returns and N symbols to (N,) weights and a trace; raises SolverFailed or InfeasibleLimits."""
+"""(T, N) returns and N symbols to (N,) weights and a trace; raises SolverFailed, NoVolume or InfeasibleLimits."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ class MeanCVaR:
         if view.volumes is not None:
             volume = view.volumes[-LIQUIDITY_SESSIONS:, columns].mean(axis=0)
         volatility = np.std(closes[1:] / closes[:-1] - 1.0, axis=0, ddof=1)
-        whole = trading_costs(model, equity, closes[-1], volume, volatility)
+        whole = trading_costs(model, symbols, equity, closes[-1], volume, volatility)
         return whole.part(np.full(len(symbols), True), float(self.holding_sessions))
 
 
@@ -201,7 +202,7 @@ def descend(author: Author, view: MarketView, portfolio: PortfolioSnapshot, look
             conflicts = [list(conflict) for conflict in refused.conflicts]
             trace = {"left_out": left_out(view, used), "conflicts": conflicts}
             return hold(author, view, portfolio, str(refused), trace=trace)
-        except SolverFailed as failure:
+        except (SolverFailed, NoVolume) as failure:
             fallen[Rung.OPTIMISER] = str(failure)
     else:
         fallen[Rung.OPTIMISER] = f"no symbol has {lookback} returns"

@@ -4,10 +4,13 @@ Every import of something concrete stands inside the function that needs it, so 
 nothing else: the command line's help loads no numerics, the execution actor neither Ray, Prefect nor torch.
 """
 
-from ordinis.bootstrap.deciding import ALLOCATORS, advisor, allocator, costs, rulebook
+from ordinis.bootstrap.deciding import ALLOCATORS, advisor, allocator, costs, rulebook, venue_costs
+from ordinis.bootstrap.learning import CURRENCY, calibration_work, keep_calibration
 from ordinis.bootstrap.market import (
     backfill,
     bar_store,
+    factors,
+    feedback_records,
     history,
     instruments,
     records,
@@ -41,6 +44,7 @@ from ordinis.bootstrap.trading import (
 
 __all__ = [
     "ALLOCATORS",
+    "CURRENCY",
     "actor",
     "adopt_now",
     "advisor",
@@ -53,9 +57,13 @@ __all__ = [
     "bar_store",
     "broker",
     "broker_for_control",
+    "calibration_work",
     "costs",
+    "factors",
+    "feedback_records",
     "history",
     "instruments",
+    "keep_calibration",
     "ledger",
     "ledger_for_control",
     "logging_to",
@@ -77,6 +85,7 @@ __all__ = [
     "traded_symbol",
     "universe",
     "venue",
+    "venue_costs",
     "venue_history",
     "venue_time",
 ]

@@ -24,10 +24,24 @@ def rulebook(settings: Settings) -> Rulebook:
     return load_rulebook(settings.profile, sectors(settings), settings.rulebook)
 
 
-def costs(settings: Settings) -> CostModel:
+def venue_costs(settings: Settings) -> CostModel:
+    """What the simulated venue charges, and a back-test."""
     from ordinis.costs.models import ProportionalCost, SquareRootCost
 
     return ProportionalCost() if settings.profile == "research" else SquareRootCost()
+
+
+def costs(settings: Settings) -> CostModel:
+    """What trading is expected to cost: the newest calibration that was promoted, before the first the venue's model.
+
+    Raises:
+        ConfigurationError: the published model cannot be read.
+    """
+    from ordinis.costs.models import published
+
+    if settings.costs == "fixed" or not settings.cost_model_path.exists():
+        return venue_costs(settings)
+    return published(settings.cost_model_path)
 
 
 ALLOCATORS = (
@@ -45,8 +59,11 @@ ALLOCATORS = (
 )
 
 
-def allocator(name: str, limits: Limits) -> Allocator:
+def allocator(name: str, limits: Limits, costs: CostModel | None = None) -> Allocator:
     """An allocator by its name, or `path/to/file.py:ClassName` for one of your own.
+
+    Args:
+        costs: of trading, for those that weigh it; None for the model that everything starts from.
 
     Raises:
         ConfigurationError: there is no such name, file or class.
@@ -66,7 +83,7 @@ def allocator(name: str, limits: Limits) -> Allocator:
         case "mean-cvar":
             return MeanCVaR(limits)
         case "mean-cvar-after-costs":
-            return MeanCVaR(limits, costs=SquareRootCost())
+            return MeanCVaR(limits, costs=costs or SquareRootCost())
         case "mean-variance":
             return Markowitz(limits, "mean_variance")
         case "maximum-sharpe":
@@ -109,12 +126,23 @@ def advisor(settings: Settings) -> Advisor:
 
     calendar, store, symbols = trading_calendar(), bar_store(settings), universe(settings)
 
+    limits, path = rulebook(settings).limits, settings.cost_model_path
+    asked: dict[int, Allocator] = {}
+
+    def answering() -> Allocator:
+        """The allocator under the cost model that is in force now."""
+        stamp = path.stat().st_mtime_ns if path.exists() else 0
+        if stamp not in asked:
+            asked.clear()
+            asked[stamp] = allocator(settings.allocator, limits, costs(settings))
+        return asked[stamp]
+
     def latest() -> datetime:
         """A replayed market has no now of its own: the closing window of the session after the last stored one."""
         return calendar.trading_instant(calendar.next_session(store.complete_through(symbols)))
 
     return Advisor(
-        allocator=allocator(settings.allocator, rulebook(settings).limits),
+        allocator=answering,
         history=lambda as_of, session: history(settings, as_of, session),
         calendar=calendar,
         symbols=symbols,

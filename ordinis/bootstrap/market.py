@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ordinis.errors import DataUnavailable
+
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from ordinis.data.bar_store import BarStore
+    from ordinis.data.factors import FactorTable
     from ordinis.data.ingest import IngestReport
     from ordinis.domain.instruments import Instrument
     from ordinis.evaluation.backtest import Market
+    from ordinis.persistence.feedback_records import FeedbackRecords
     from ordinis.persistence.records import Records
     from ordinis.ports import DataSource, PriceHistory
     from ordinis.settings import Settings
@@ -52,13 +59,38 @@ def bar_store(settings: Settings) -> BarStore:
 
 
 def records(settings: Settings) -> Records:
-    from ordinis.persistence.engine import connect
     from ordinis.persistence.records import Records
+
+    return Records(_records_engine(settings))
+
+
+def feedback_records(settings: Settings) -> FeedbackRecords:
+    """What the book has learned from its own orders, in the same database."""
+    from ordinis.persistence.feedback_records import FeedbackRecords
+
+    return FeedbackRecords(_records_engine(settings))
+
+
+def _records_engine(settings: Settings) -> Engine:
+    from ordinis.persistence.engine import connect
     from ordinis.persistence.schema import upgrade
 
     engine = connect(settings.records_url)
     upgrade(engine, "records")
-    return Records(engine)
+    return engine
+
+
+def factors(settings: Settings, session: date) -> tuple[FactorTable | None, str]:
+    """Factor returns up to `session`; None, and why, where they cannot be read: a night goes on without them."""
+    from ordinis.data.factors import etf_factors, joined, read_french, read_parquet
+
+    try:
+        if not settings.factors:
+            return etf_factors(bar_store(settings), session), ""
+        paths = [Path(name.strip()) for name in settings.factors.split(",")]
+        return joined([read_parquet(p) if p.suffix == ".parquet" else read_french(p) for p in paths]), ""
+    except DataUnavailable as error:
+        return None, str(error)
 
 
 def history(settings: Settings, as_of: datetime, session: date) -> PriceHistory:

@@ -12,20 +12,29 @@ from ordinis.bootstrap.trading import _assembled, ledger, simulated_broker
 
 if TYPE_CHECKING:
     from ordinis.domain.decisions import Decision, Source
-    from ordinis.execution.replay import Recomputed
-    from ordinis.ports import Allocator
+    from ordinis.execution.replay import Answering, Recomputed
+    from ordinis.ports import Allocator, CostModel
     from ordinis.settings import Settings
 
 
-def answering(settings: Settings) -> Mapping[Source, Allocator]:
-    """Who answers to which source of a decision."""
+def answering(settings: Settings) -> Answering:
+    """Who answers to which source of a decision, while a cost model is in force."""
     from ordinis.domain.decisions import Source
 
     limits = rulebook(settings).limits
-    return {
-        Source.MODEL: allocator(settings.allocator, limits),
-        Source.BASELINE: allocator(settings.baseline, limits),
-    }
+    made: dict[str, Mapping[Source, Allocator]] = {}
+
+    def by(model: CostModel) -> Mapping[Source, Allocator]:
+        # Hundreds of decisions were made by one model.
+        name = repr(model)
+        if name not in made:
+            made[name] = {
+                Source.MODEL: allocator(settings.allocator, limits, model),
+                Source.BASELINE: allocator(settings.baseline, limits, model),
+            }
+        return made[name]
+
+    return by
 
 
 def recompute(settings: Settings, decision: str) -> Recomputed:
@@ -55,13 +64,13 @@ def replay_ledger(settings: Settings, on_decision: Callable[[Decision], None] = 
 
     calendar = trading_calendar()
     clock = ReplayClock(calendar.opens(settings.replay_first))
-    answers = answering(settings)
+    answers, model = answering(settings), costs(settings)
     fresh = _assembled(
         settings.model_copy(update={"home": settings.home / "replay"}),
         clock,
         SqlLedger("sqlite://", settings.account),
         simulated_broker(settings, clock, ":memory:"),
-        next(iter(answers.values())),
+        next(iter(answers(model).values())),
         None,
     )
     symbols, store = universe(settings), bar_store(settings)

@@ -6,13 +6,15 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ordinis.bootstrap.deciding import allocator, costs, rulebook
+from ordinis.bootstrap.deciding import allocator, costs, rulebook, venue_costs
 from ordinis.bootstrap.market import bar_store, instruments, records, sample_market, sectors, universe
 from ordinis.bootstrap.trading import ledger
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ordinis.evaluation.backtest import Backtest, Market
-    from ordinis.monitoring.report_data import Attribution
+    from ordinis.monitoring.findings import Night
     from ordinis.monitoring.report_reading import Baseline
     from ordinis.ports import Ledger, PriceHistory
     from ordinis.settings import Settings
@@ -31,7 +33,7 @@ NOTES = (
 def report(settings: Settings, session: date) -> Path:
     """Write the report of the book as of the close of `session`; it replaces the one before."""
     from ordinis.clock import trading_calendar
-    from ordinis.monitoring.attribution import saved
+    from ordinis.monitoring.findings import nights
 
     book = ledger(settings)
     with book.begin(write=False) as unit:
@@ -41,16 +43,16 @@ def report(settings: Settings, session: date) -> Path:
         # The cost model looks back on a month of returns.
         before = trading_calendar().back(sessions[0], LOOK_BACK)
         closes = bar_store(settings).history(universe(settings), before, sessions[-1])
-    attribution = saved(records(settings), settings.account, session)
+    found = nights(records(settings), settings.account, sessions[0], session) if sessions else {}
     folder = settings.home.absolute() / "report"
     compared = _compared(settings, sample_market(settings), sessions)
-    return _write(settings, book, folder, compared, closes, attribution)
+    return _write(settings, book, folder, compared, closes, found)
 
 
 def backtest_report(settings: Settings, result: Backtest, market: Market, folder: Path) -> Path:
     """Write the report of a back-test into `folder`."""
     compared = _compared(settings, market, list(result.sessions))
-    return _write(settings, result.ledger, folder, compared, market.history, None)
+    return _write(settings, result.ledger, folder, compared, market.history, {})
 
 
 def _write(
@@ -59,7 +61,7 @@ def _write(
     folder: Path,
     compared: dict[str, Baseline],
     closes: PriceHistory | None,
-    attribution: Attribution | None,
+    nights: Mapping[date, Night],
 ) -> Path:
     import numpy as np
 
@@ -69,7 +71,7 @@ def _write(
         book,
         sectors(settings),
         compared,
-        attribution,
+        nights,
         closes=closes,
         costs=costs(settings),
         adv={symbol: each.adv for symbol, each in instruments(settings).items() if each.adv is not None},
@@ -88,13 +90,13 @@ def _compared(settings: Settings, market: Market, sessions: list[date]) -> dict[
     rules = rulebook(settings)
     compared: dict[str, Baseline] = {}
     for name in COMPARED:
-        mine = allocator(name, rules.limits)
+        mine = allocator(name, rules.limits, venue_costs(settings))
         result = backtest(
             market,
             mine,
             mine,
             rules,
-            costs(settings),
+            venue_costs(settings),
             first=sessions[0],
             last=sessions[-1],
             opening_cash=settings.opening_cash,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ordinis.bootstrap.deciding import allocator, costs, rulebook
+from ordinis.bootstrap.deciding import allocator, costs, rulebook, venue_costs
 from ordinis.bootstrap.market import history, instruments, universe, venue_history
 from ordinis.bootstrap.process import token
 from ordinis.errors import NotFound
@@ -65,7 +65,7 @@ def simulated_broker(settings: Settings, clock: Clock, book: str = "") -> Simula
     calendar = trading_calendar()
     venue_book = VenueBook(book or settings.home.absolute() / "venue.db", settings.account)
     tape = PriceTape(venue_history(settings))
-    broker = SimulatedBroker(venue_book, tape, instruments(settings), costs(settings), clock, calendar)
+    broker = SimulatedBroker(venue_book, tape, instruments(settings), venue_costs(settings), clock, calendar)
     broker.open_account(settings.opening_cash, calendar.opens(settings.replay_first))
     return broker
 
@@ -149,7 +149,7 @@ def reconcile_now(settings: Settings, *, lifting: str = "") -> str:
 
 def _looking_on(settings: Settings) -> OrderEngine:
     """An engine for a person's commands, beside the trading process and without its role."""
-    asked = allocator(settings.baseline, rulebook(settings).limits)
+    asked = allocator(settings.baseline, rulebook(settings).limits, costs(settings))
     book = ledger_for_control(settings)
     if settings.broker == "venue":
         from ordinis.brokers.venue_client import VenueClock
@@ -251,7 +251,7 @@ def actor(
     asked: Allocator = (
         RemoteAllocator(settings.serve_url, token(settings), rulebook(settings).limits, settings.request_timeout)
         if remote
-        else allocator(settings.allocator, rulebook(settings).limits)
+        else allocator(settings.allocator, rulebook(settings).limits, costs(settings))
     )
     past = history(settings, clock.now(), calendar.session_of(clock.now()))
     return _assembled(settings, clock, book or ledger(settings), broker(settings, clock), asked, past, kill_point)
@@ -284,7 +284,7 @@ def _assembled(
         rulebook=rules,
         costs=costs(settings),
         allocator=asked,
-        baseline=allocator(settings.baseline, rules.limits),
+        baseline=allocator(settings.baseline, rules.limits, costs(settings)),
         window=window,
         symbols=symbols,
         kill_flag=settings.kill_flag,

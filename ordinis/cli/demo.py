@@ -126,7 +126,7 @@ def _flows(settings: Settings) -> None:
         begun = prefect.run("ingest", {"session": settings.replay_first.isoformat()})
         prefect.follow(begun.id, _tell)
         rows = []
-        for name in ("nightly", "ingest", "attribution", "report"):
+        for name in ("nightly", "ingest", "calibration", "attribution", "report"):
             runs = prefect.runs(name)
             ended = [run for run in runs if run.final]
             states = Counter(run.state for run in ended)

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 flow = typer.Typer(help="Start flows as their schedules would, and see what is planned.", no_args_is_help=True)
 app.add_typer(flow, name="flow")
+BACKFILLED = ("ingest", "calibration", "attribution")
+PATIENCE = 120.0
+"""Seconds in which a server may restart while a backfill is followed."""
+SESSION_SECONDS = 120.0
+"""A backfill is given up after so many for each session."""
 Session = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Session; without one, the last.")]
 
 
@@ -93,7 +98,7 @@ def status(as_json: AsJson = False) -> None:
 
 @flow.command("run")
 def flow_run(
-    name: Annotated[str, typer.Argument(help="ingest, attribution, report or nightly.")],
+    name: Annotated[str, typer.Argument(help="ingest, calibration, attribution, report or nightly.")],
     session: Session = None,
 ) -> None:
     """Start a run of the deployment, the same that the schedule starts, and follow it to its end."""
@@ -109,6 +114,48 @@ def flow_run(
         run = prefect.follow(begun.id, _tell)
     if run.kind != "COMPLETED":
         raise ProcessFailed(f"flow {name}", f"run {run.name} ended {run.state}: {run.message}")
+
+
+@flow.command("backfill")
+def flow_backfill(
+    step: Annotated[str, typer.Argument(help="ingest, calibration or attribution.")],
+    first: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="First session.")],
+    last: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Last session.")],
+) -> None:
+    """Do one step of the night for a range of sessions, and show how far it is.
+
+    Sessions that are done are left alone, so it may be stopped and started again at any moment.
+    """
+    from rich.progress import Progress
+
+    from ordinis import bootstrap
+    from ordinis.clock import trading_calendar
+    from ordinis.errors import ConfigurationError, ProcessFailed
+    from ordinis.operations.prefect_api import PrefectApi
+    from ordinis.persistence.records import JobStatus
+    from ordinis.settings import load
+
+    if step not in BACKFILLED:
+        raise ConfigurationError("backfill", f"{step!r} is not {', '.join(BACKFILLED)}")
+    settings = load()
+    sessions = set(trading_calendar().between(first.date(), last.date()))
+    if not sessions:
+        raise ConfigurationError("backfill", f"there is no session from {first.date()} to {last.date()}")
+    records = bootstrap.records(settings)
+    parameters = {"step": step, "first": first.date().isoformat(), "last": last.date().isoformat()}
+    with PrefectApi(settings, PATIENCE) as prefect, Progress(console=console) as progress:
+        bar = progress.add_task(f"{step} of {len(sessions)} sessions", total=len(sessions))
+
+        def show_progress() -> None:
+            done = {run.logical_date for run in records.job_runs(step) if run.status is JobStatus.DONE}
+            progress.update(bar, completed=len(done & sessions))
+
+        begun = prefect.run("backfill", parameters)
+        run = prefect.follow(begun.id, timeout=len(sessions) * SESSION_SECONDS, on_poll=show_progress)
+        show_progress()
+    console.print(f"{run.state}: {run.message}", highlight=False)
+    if run.kind != "COMPLETED":
+        raise ProcessFailed("backfill", f"run {run.name} ended {run.state}: {run.message}")
 
 
 def _tell(run: FlowRun) -> None:

@@ -48,10 +48,10 @@ def backtest(
         task = progress.add_task(allocator, total=len(market.calendar.between(begin, end)))
         result = run(
             market,
-            bootstrap.allocator(allocator, rules.limits),
-            bootstrap.allocator(settings.baseline, rules.limits),
+            bootstrap.allocator(allocator, rules.limits, bootstrap.costs(settings)),
+            bootstrap.allocator(settings.baseline, rules.limits, bootstrap.costs(settings)),
             rules,
-            bootstrap.costs(settings),
+            bootstrap.venue_costs(settings),
             first=begin,
             last=end,
             opening_cash=settings.opening_cash,

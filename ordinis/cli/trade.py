@@ -56,6 +56,7 @@ def trade(
     def after_close(session: date) -> None:
         if nightly:
             _run_nightly(settings, session, book)
+        actor.believe(bootstrap.costs(settings))
         if session < last:
             pause(book, settings.replay_seconds)
 

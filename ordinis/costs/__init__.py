@@ -1,5 +1,5 @@
 """What trading costs.
 
 One model serves the optimiser, the simulated broker and the report, so that they cannot disagree: half the
-spread, impact that grows with the square root of participation, and a commission.
+spread, impact that passes and impact that stays, and a commission; for all symbols alike or by liquidity.
 """

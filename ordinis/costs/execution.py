@@ -14,18 +14,32 @@ import numpy as np
 from ordinis.domain.canonical import to_decimal
 from ordinis.domain.instruments import Instrument
 from ordinis.domain.orders import Side
+from ordinis.errors import NoVolume
 from ordinis.ports import CostModel, FloatArray
 
 PRICE_STEP = Decimal("0.000001")
 VOLATILITY_SESSIONS = 21
 
 
+def participation(symbol: str, quantity: Decimal, adv: float | None) -> float:
+    """`quantity` over the volume of an average day; NaN where nobody knows that volume.
+
+    Raises:
+        NoVolume: the volume is none, so that no trade is a share of it.
+    """
+    if adv is None:
+        return math.nan
+    if adv <= 0.0:
+        raise NoVolume(symbol, adv)
+    return float(quantity) / adv
+
+
 def execution_price(
     costs: CostModel, instrument: Instrument, side: Side, quantity: Decimal, price: Decimal, volatility: float
 ) -> Decimal:
     """The price at which `quantity` trades when the market stands at `price`; `volatility` is per session."""
-    participation = math.nan if instrument.adv is None else float(quantity) / instrument.adv
-    slippage = to_decimal(costs.slippage(float(quantity * price), participation, volatility))
+    share = participation(instrument.symbol, quantity, instrument.adv)
+    slippage = to_decimal(costs.slippage(instrument.symbol, float(quantity * price), share, volatility))
     if side is Side.BUY:
         return (price * (1 + slippage)).quantize(PRICE_STEP, ROUND_CEILING)
     return (price * (1 - slippage)).quantize(PRICE_STEP, ROUND_FLOOR)

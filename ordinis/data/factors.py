@@ -1,4 +1,8 @@
-"""Factor returns from where people have them: Kenneth French's files, and any Parquet file.
+"""Factor returns from where people have them: exchange-traded funds, Kenneth French's files, and any Parquet file.
+
+Funds follow factors at a distance, but their closes are known the same evening:
+
+    market = r(SP500)        factor_k = r(ETF_k) - r(SP500)      k = momentum, quality, size, low volatility, value
 
 A factor is known when it is published, not when it happened: French brings a month out some weeks after its end, and
 with it the days of that month. Each table says how long that takes, and `known_by` leaves out what was not out yet, so
@@ -10,23 +14,31 @@ from __future__ import annotations
 
 import re
 from calendar import monthrange
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import reduce
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import pandas as pd
 
 from ordinis.errors import DataUnavailable
-from ordinis.ports import FloatArray
+from ordinis.ports import FloatArray, PriceHistory
 
 Period = Literal["session", "month"]
 FRENCH_LAG = timedelta(days=45)
 """From the end of a month to its publication; French's files say only the vintage of CRSP that they were made from."""
 RISK_FREE = "RF"
+MARKET = "SP500"
+FACTOR_ETFS: Mapping[str, str] = {
+    "momentum": "MTUM",
+    "quality": "QUAL",
+    "size": "SIZE",
+    "low volatility": "USMV",
+    "value": "VLUE",
+}
 FRENCH_NAMES = {
     "Mkt-RF": "market", "SMB": "size", "HML": "value", "RMW": "profitability", "CMA": "investment", "Mom": "momentum",
     "MOM": "momentum",
@@ -53,6 +65,20 @@ class FactorTable:
     lag: timedelta = timedelta(0)
     """From the end of a row's month to its publication; none for what is known the same evening."""
 
+    def due(self, day: date) -> date:
+        """The last row that must be out on `day` ends on this date or, in a table of months, in its month."""
+        if not self.lag:
+            return day
+        first = day.replace(day=1)
+        while self._published(first) > day:
+            first = (first - timedelta(days=1)).replace(day=1)
+        return month_end(first.year, first.month)
+
+    def late(self, day: date) -> bool:
+        """Whether a row that must be out on `day` is missing."""
+        last, due = (self.dates[-1] if self.dates else date.min), self.due(day)
+        return (last.year, last.month) < (due.year, due.month) if self.lag else last < due
+
     def known_by(self, day: date) -> FactorTable:
         """The rows that were out on `day`."""
         return self._rows([self._published(each) <= day for each in self.dates])
@@ -69,6 +95,24 @@ class FactorTable:
         dates = tuple(self.dates[place] for place in places)
         returns, risk_free = self.returns[places], self.risk_free[places]
         return FactorTable(self.source, self.period, self.names, dates, returns, risk_free, self.lag)
+
+
+class Closes(Protocol):
+    """Where closes come from."""
+
+    def history(self, symbols: tuple[str, ...], first: date, last: date) -> PriceHistory: ...
+
+
+def etf_factors(bars: Closes, last: date) -> FactorTable:
+    """Factors from all closes of exchange-traded funds up to `last`."""
+    history = bars.history((MARKET, *FACTOR_ETFS.values()), date.min, last)
+    returns = history.closes[1:] / history.closes[:-1] - 1.0
+    factors = np.column_stack([returns[:, :1], returns[:, 1:] - returns[:, :1]])
+    # A night that asks for its factors before their closes are there finds them missing, not unknown.
+    known = np.flatnonzero(np.isfinite(factors).any(axis=1))
+    dates = tuple(history.sessions[row + 1] for row in known)
+    nothing = np.full(len(known), np.nan)
+    return FactorTable("factor ETFs", "session", ("market", *FACTOR_ETFS), dates, factors[known], nothing)
 
 
 def read_french(path: Path, lag: timedelta = FRENCH_LAG) -> FactorTable:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal
 from enum import StrEnum
 
+from ordinis.errors import NoVolume
+
 
 class AssetClass(StrEnum):
     EQUITY = "equity"
@@ -30,9 +32,13 @@ class Instrument:
     sector: str = "unclassified"
     tradable: bool = True
     adv: float | None = None
-    """Average daily volume in shares; None when nobody knows."""
+    """Average daily volume in shares, above 0; None when nobody knows."""
     adv_is_assumed: bool = False
     """True when `adv` is a named assumption of the reference file, not a measurement."""
+
+    def __post_init__(self) -> None:
+        if self.adv is not None and not self.adv > 0.0:
+            raise NoVolume(self.symbol, self.adv)
 
     def round_quantity(self, quantity: Decimal) -> Decimal:
         """Whole lots, towards zero."""

@@ -68,6 +68,12 @@ class Actor:
     latencies: list[float] = field(default_factory=list)
     """Seconds that each answer of the allocator took, by the machine's own clock whatever the market's says."""
 
+    def believe(self, costs: CostModel) -> None:
+        """Plan, and reserve cash, by another cost model from here on; each decision stores the one it was made by."""
+        planner, gates = self.desk.planner, self.engine.gates
+        self.desk = replace(self.desk, planner=replace(planner, costs=costs))
+        self.engine = replace(self.engine, gates=replace(gates, costs=costs))
+
     def start(self) -> None:
         """Verify the ledger, reconcile, finish what a crash left behind. Nothing is traded before this returns.
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
 from ordinis.clock import ReplayClock
+from ordinis.costs.models import stored_costs
 from ordinis.domain.canonical import canonical, parse_instant, plain
 from ordinis.domain.decisions import Decision, Source
 from ordinis.domain.limits import TradingState
@@ -27,12 +28,14 @@ from ordinis.execution.actor import Actor
 from ordinis.execution.canonical import canonical_ledger
 from ordinis.execution.decide import Controls, Desk, Draft
 from ordinis.features.view import market_view
-from ordinis.ports import Allocator, Ledger, MarketView, PriceHistory
+from ordinis.ports import Allocator, CostModel, Ledger, MarketView, PriceHistory
 
 BEFORE, SHOWN = 40, 160
 """How many characters of a difference are shown before it, and in all."""
 History = Callable[[datetime, date], PriceHistory]
 """The sessions before a session, as they were known at an instant."""
+Answering = Callable[[CostModel], Mapping[Source, Allocator]]
+"""Who answers to which source of a decision, while a cost model is in force."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Question:
     portfolio: PortfolioSnapshot
     controls: Controls
     """What people and breakers had said."""
+    costs: CostModel
+    """What trading was expected to cost."""
 
 
 @dataclass(frozen=True)
@@ -71,27 +76,27 @@ def question(inputs: str) -> Question:
         controls=Controls(
             TradingState(body["state"]), body["state_by"], tuple(_override(row) for row in body["overrides"])
         ),
+        costs=stored_costs(inputs),
     )
 
 
-def recompute(
-    stored: Decision, inputs: str, desk: Desk, allocators: Mapping[Source, Allocator], history: History
-) -> Recomputed:
-    """Make `stored` again.
+def recompute(stored: Decision, inputs: str, desk: Desk, allocators: Answering, history: History) -> Recomputed:
+    """Make `stored` again, by the cost model of then.
 
     Raises:
         ReplayDiffers: the data, the allocator, the limits or the result are not what they were.
     """
     asked = question(inputs)
+    desk, answering = replace(desk, planner=replace(desk.planner, costs=asked.costs)), allocators(asked.costs)
     if desk.rulebook.sha != stored.limits_sha:
         raise ReplayDiffers(stored.id, [f"it was made under other limits than profile {desk.rulebook.profile}"])
     view = market_view(history(asked.as_of, asked.session), asked.as_of, asked.session)
     if view.sha != asked.view_sha:
         raise ReplayDiffers(stored.id, ["the bar store shows another market at that instant than was seen then"])
     if stored.source is Source.BASELINE:
-        answer, _ = desk.fall_back(allocators[Source.BASELINE], view, asked.portfolio)
+        answer, _ = desk.fall_back(answering[Source.BASELINE], view, asked.portfolio)
     elif desk.asks(view, asked.portfolio):
-        answer = allocators[stored.source].allocate(view, asked.portfolio)
+        answer = answering[stored.source].allocate(view, asked.portfolio)
     else:
         answer = desk.hold(asked.portfolio, view)
     if (answer.allocator, answer.version) != (asked.allocator, asked.version):
@@ -108,7 +113,7 @@ def recompute(
 
 
 def replay_decision(
-    decision_id: str, ledger: Ledger, desk: Desk, allocators: Mapping[Source, Allocator], history: History
+    decision_id: str, ledger: Ledger, desk: Desk, allocators: Answering, history: History
 ) -> Recomputed:
     """Recompute the stored decision whose id starts with `decision_id`."""
     with ledger.begin(write=False) as unit:
@@ -123,7 +128,7 @@ def replay_ledger(
     ledger: Ledger,
     fresh: Actor,
     clock: ReplayClock,
-    allocators: Mapping[Source, Allocator],
+    allocators: Answering,
     history: History,
     closes: Callable[[date], SessionClosed],
     on_decision: Callable[[Decision], None] = lambda decision: None,
@@ -149,6 +154,7 @@ def replay_ledger(
         if session in asked:
             decision, inputs = asked[session]
             clock.advance(decision.as_of)
+            fresh.believe(question(inputs).costs)
             again = recompute(decision, inputs, fresh.desk, allocators, history)
             fresh.carry_out(again.draft, again.view, again.question.portfolio, again.question.controls)
             on_decision(decision)

@@ -1,15 +1,22 @@
-"""What trading costs, learned from the book's own fills: half spread, size of impact, and its exponent.
+"""What trading costs, learned from the book's own fills: half spread, impact with its exponent, and what stays of it.
 
 A fill paid y, the fraction of the arrival price that it was worse than the plan. With participation p (of the volume of
-an average day) and session volatility sigma the cost model says
+an average day) and session volatility sigma the cost model (`costs.models`) says
 
-    y = h + eta * sigma * p^delta + noise
+    y     = h + eta * sigma * p^delta + gamma / 2 * sigma * p + noise
+    drift = gamma * sigma * p + the day's own move
 
-For one delta this is a linear model in (h, eta), whose prior and posterior are normal; delta runs over a grid, each
-point weighted by its own prior and by how likely it makes the fills. So nothing is iterated, one set of fills gives
-one answer, and intervals come from the mixture. Noise of ten basis points a fill hides an impact of two: few fills
-leave the prior where it was, which is what a prior is for. All fills together move the prior; each liquidity bucket
-then starts from what all have said, as widely as buckets may differ.
+where the drift is how far the price has gone the order's way by the session's close: temporary impact is over by then,
+and the day's own move is of the size of sigma. The two right-hand sides of y grow nearly alike, so that what was paid
+says much of their sum and little of gamma; the drift says gamma alone, but for the day's noise.
+
+For one delta this is a linear model in (h, eta, gamma), whose prior and posterior are normal; delta runs over a grid,
+each point weighted by its own prior and by how likely it makes the fills. So nothing is iterated, one set of fills
+gives one answer, and intervals come from the mixture. Noise of ten basis points a fill hides an impact of two: few
+fills leave the prior where it was, which is what a prior is for. All fills together move the prior; each liquidity
+bucket then starts from what all have said, as widely as buckets may differ. Only delta is the book's for all of them:
+an optimiser has one exponent for all symbols. Left out: that orders of one day share its moves, that what they paid
+has a part in them, and that prices also go where a good forecast sent the order, which looks like impact.
 
 A calibration is promoted only if, on the last third of the fills, which it has not seen, it predicts the mean cost of
 groups of similar orders better than the model in force, and within ten basis points (Almgren et al. 2005 fit eta 0.142
@@ -18,16 +25,17 @@ and delta 0.6 to a bank's orders).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
+from ordinis.costs.models import BASIS_POINT, CalibratedCost, SquareRootCost
+from ordinis.domain.canonical import sha256
 from ordinis.ports import FloatArray
 
-BASIS_POINT = 1e-4
 GRID = np.linspace(0.2, 1.0, 81)
 """Values of delta; above 1 a trade would cost more than in proportion to its square."""
 LEVEL = 0.95
@@ -53,6 +61,10 @@ class CostPrior:
     eta_sd: float = 0.3
     delta: float = 0.5
     delta_sd: float = 0.15
+    permanent: float = 0.1
+    permanent_sd: float = 0.1
+    """An eta of 0.3 leaves little of both impacts to the permanent one (`costs.models`). Believed more widely, fills
+    without drifts would move what is paid between the two as they like."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +79,12 @@ class PaidCosts:
     """(n,) of a session's return."""
     bucket: NDArray[np.int64]
     """(n,) liquidity bucket, 0 for the most liquid."""
+    drift: FloatArray | None = None
+    """(n,) side * (price at the session's close / arrival price - 1); NaN where it is not known, None where none is."""
 
     def __post_init__(self) -> None:
-        shapes = {array.shape for array in (self.paid, self.participation, self.volatility, self.bucket)}
+        drift = self.paid if self.drift is None else self.drift
+        shapes = {array.shape for array in (self.paid, self.participation, self.volatility, self.bucket, drift)}
         if len(shapes) != 1 or self.paid.ndim != 1:
             raise ValueError(f"fills of shapes {sorted(shapes)}")
         numbers = (self.paid, self.participation, self.volatility)
@@ -77,12 +92,22 @@ class PaidCosts:
             raise ValueError("costs, participations and volatilities must be finite: leave other fills out first")
         if (self.participation <= 0.0).any() or (self.volatility < 0.0).any():
             raise ValueError("a participation is above 0, a volatility at least 0")
+        if np.isinf(drift).any():
+            raise ValueError("a drift is a number, or NaN where it is not known")
 
     def __len__(self) -> int:
         return len(self.paid)
 
     def part(self, kept: NDArray[np.bool_] | slice) -> PaidCosts:
-        return PaidCosts(self.paid[kept], self.participation[kept], self.volatility[kept], self.bucket[kept])
+        drift = None if self.drift is None else self.drift[kept]
+        return PaidCosts(self.paid[kept], self.participation[kept], self.volatility[kept], self.bucket[kept], drift)
+
+    def drifts(self) -> tuple[FloatArray, FloatArray]:
+        """(m,) known drifts in units of their noise, the session's volatility, and what gamma multiplies in them."""
+        if self.drift is None:
+            return np.zeros(0), np.zeros(0)
+        known = np.isfinite(self.drift) & (self.volatility > 0.0)
+        return self.drift[known] / self.volatility[known], self.participation[known]
 
 
 @dataclass(frozen=True)
@@ -101,14 +126,35 @@ class CostFit:
     half_spread: Estimate
     eta: Estimate
     delta: Estimate
+    permanent: Estimate
     noise: float
     """Standard deviation of a fill around the model, a fraction."""
     fills: int
 
     def predicted(self, participation: FloatArray, volatility: FloatArray) -> FloatArray:
         """(n,) fractions of the arrival price."""
-        impact = self.eta.value * volatility * participation**self.delta.value
-        return np.asarray(self.half_spread.value + impact)
+        temporary = self.eta.value * participation**self.delta.value
+        return np.asarray(self.half_spread.value + volatility * (temporary + self.stays / 2.0 * participation))
+
+    @property
+    def stays(self) -> float:
+        """The permanent coefficient to use: the day's own moves put an estimate of nothing below it half the time."""
+        return max(self.permanent.value, 0.0)
+
+    def model(self, commission_bps: float) -> SquareRootCost:
+        """What trades by it; a commission is agreed, not estimated.
+
+        Raises:
+            ConfigurationError: a cost is below nothing; such a fit is never promoted.
+        """
+        return SquareRootCost(
+            self.half_spread.value / BASIS_POINT, self.eta.value, self.delta.value, commission_bps, self.stays
+        )
+
+    @property
+    def below_nothing(self) -> bool:
+        """Whether some trade would be paid for."""
+        return min(self.half_spread.value, self.eta.value) < 0.0
 
 
 @dataclass(frozen=True)
@@ -126,28 +172,29 @@ class Calibration:
     reason: str
 
 
-def fit(fills: PaidCosts, prior: CostPrior, usual_noise: float | None = None) -> CostFit:
+def fit(fills: PaidCosts, prior: CostPrior, usual_noise: float | None = None, grid: FloatArray = GRID) -> CostFit:
     """All of `fills` under one set of parameters; without any, what is believed before.
 
     Args:
         usual_noise: of the book, for a bucket whose own fills are too few to tell theirs.
+        grid: (G,) values of delta; one where it is known.
     """
     if not len(fills):
         return _of_prior(prior)
     extra = 0 if usual_noise is None else NOISE_FILLS
     usual = (usual_noise or 0.0) ** 2 * extra
     noise = usual_noise or float(np.std(fills.paid)) or BASIS_POINT
-    mixture = _mixture(fills, prior, noise)
+    mixture = _mixture(fills, prior, noise, grid)
     for _ in range(2):
         squares = float(((fills.paid - mixture.predicted(fills)) ** 2).sum())
         noise = float(np.sqrt((squares + usual) / (len(fills) + extra))) or BASIS_POINT
-        mixture = _mixture(fills, prior, noise)
-    eta = mixture.normal(1)
-    return CostFit(mixture.normal(0), replace(eta, value=mixture.eta()), mixture.exponent(), noise, len(fills))
+        mixture = _mixture(fills, prior, noise, grid)
+    half_spread, eta, permanent = (mixture.normal(place) for place in range(3))
+    return CostFit(half_spread, replace(eta, value=mixture.eta()), mixture.exponent(), permanent, noise, len(fills))
 
 
 def fit_buckets(fills: PaidCosts, prior: CostPrior, count: int) -> tuple[CostFit, tuple[CostFit, ...]]:
-    """The book, and each of `count` buckets, which starts from the book."""
+    """The book, and each of `count` buckets, which starts from the book and keeps its delta."""
     book = fit(fills, prior)
     learned = CostPrior(
         book.half_spread.value,
@@ -155,35 +202,58 @@ def fit_buckets(fills: PaidCosts, prior: CostPrior, count: int) -> tuple[CostFit
         book.eta.value,
         BUCKETS_DIFFER * prior.eta_sd,
         book.delta.value,
-        max((book.delta.high - book.delta.low) / 4.0, 0.01),
+        prior.delta_sd,
+        book.permanent.value,
+        BUCKETS_DIFFER * prior.permanent_sd,
     )
-    return book, tuple(fit(fills.part(fills.bucket == bucket), learned, book.noise) for bucket in range(count))
+    shared = np.array([book.delta.value])
+    own = (fit(fills.part(fills.bucket == bucket), learned, book.noise, shared) for bucket in range(count))
+    return book, tuple(replace(found, delta=book.delta) for found in own)
 
 
-def calibrate(fills: PaidCosts, prior: CostPrior, in_force: CostFit | None, count: int = 1) -> Calibration:
+def calibrate(fills: PaidCosts, prior: CostPrior, in_force: Calibration | None, count: int = 1) -> Calibration:
     """Fit, judge on what was held out, and say whether the fit may replace the model in force.
+
+    The model in force may have been made from some of the fills that are held out now: it is the harder to beat.
 
     Args:
         fills: of a book, oldest first.
         prior: believed before; `in_force` None means that the prior itself is in force.
         count: liquidity buckets, 0 to `count` - 1.
     """
-    current = in_force or _of_prior(prior)
+    book_now = _of_prior(prior) if in_force is None else in_force.book
+    now = (book_now,) * count if in_force is None or len(in_force.buckets) != count else in_force.buckets
     if len(fills) < LEAST_FILLS:
         reason = f"{len(fills)} fills, {LEAST_FILLS} are needed: the model in force stays"
-        return Calibration(current, (current,) * count, float("nan"), float("nan"), promoted=False, reason=reason)
+        return Calibration(book_now, now, float("nan"), float("nan"), promoted=False, reason=reason)
     split = len(fills) - int(len(fills) * HELD_OUT)
     seen, unseen = fills.part(slice(0, split)), fills.part(slice(split, None))
     _, judged = fit_buckets(seen, prior, count)
-    error, before = _error(unseen, judged), _error(unseen, (current,) * count)
+    error, before = _error(unseen, judged), _error(unseen, now)
     book, buckets = fit_buckets(fills, prior, count)
     told = (
         f"{error / BASIS_POINT:.2f} bp off on {len(unseen)} unseen fills, the model in force {before / BASIS_POINT:.2f}"
     )
     promoted = error < before and error < LARGEST_ERROR
-    if any(found.half_spread.value < 0.0 or found.eta.value < 0.0 for found in (book, *buckets)):
+    if any(found.below_nothing for found in (book, *buckets)):
         promoted, told = False, f"{told}; some cost would be below nothing"
     return Calibration(book, buckets, error, before, promoted, told)
+
+
+def calibrated_cost(calibration: Calibration, bucket: Mapping[str, int], commission_bps: float) -> CalibratedCost:
+    """What was calibrated, to be traded with; whether it may be is for `calibration.promoted` to say.
+
+    Args:
+        bucket: liquidity bucket by symbol, those of the fills; any other symbol has the book's costs.
+
+    Raises:
+        ConfigurationError: a cost is below nothing, or there is no such bucket.
+    """
+    book = calibration.book.model(commission_bps)
+    buckets = tuple(found.model(commission_bps) for found in calibration.buckets)
+    places = {symbol: int(place) for symbol, place in bucket.items()}
+    version = sha256({"book": asdict(book), "buckets": [asdict(each) for each in buckets], "bucket": places})
+    return CalibratedCost(version, book, buckets, places)
 
 
 def liquidity_buckets(daily_notional: FloatArray, count: int) -> NDArray[np.int64]:
@@ -215,6 +285,7 @@ def _of_prior(prior: CostPrior) -> CostFit:
         around(prior.half_spread, prior.half_spread_sd),
         around(prior.eta, prior.eta_sd),
         around(prior.delta, prior.delta_sd),
+        around(prior.permanent, prior.permanent_sd),
         float("nan"),
         0,
     )
@@ -222,31 +293,33 @@ def _of_prior(prior: CostPrior) -> CostFit:
 
 @dataclass(frozen=True)
 class _Mixture:
-    """For each delta of the grid its weight, and mean and covariance of (h, eta)."""
+    """For each delta of the grid its weight, and mean and covariance of (h, eta, gamma)."""
 
     middle: float
     """Geometric mean of the participations."""
-
+    grid: FloatArray
+    """(G,)."""
     weights: FloatArray
     means: FloatArray
-    """(G, 2)."""
+    """(G, 3)."""
     covariances: FloatArray
-    """(G, 2, 2)."""
+    """(G, 3, 3)."""
 
     def predicted(self, fills: PaidCosts) -> FloatArray:
-        exponent, half_spread = float(self.weights @ GRID), float(self.weights @ self.means[:, 0])
-        return np.asarray(half_spread + self.eta() * fills.volatility * fills.participation**exponent)
+        half_spread, _, permanent = self.weights @ self.means
+        temporary = self.eta() * fills.participation ** float(self.weights @ self.grid)
+        return np.asarray(half_spread + fills.volatility * (temporary + permanent / 2.0 * fills.participation))
 
     def eta(self) -> float:
         """The one that with the mean delta costs what the mixture costs at the middle participation.
 
         The mean eta would not: it is high where delta is high, and both together cost the same.
         """
-        impact = float(self.weights @ (self.means[:, 1] * self.middle**GRID))
-        return float(impact / self.middle ** float(self.weights @ GRID))
+        impact = float(self.weights @ (self.means[:, 1] * self.middle**self.grid))
+        return float(impact / self.middle ** float(self.weights @ self.grid))
 
     def normal(self, place: int) -> Estimate:
-        """Of h (0) or eta (1)."""
+        """Of h (0), eta (1) or gamma (2)."""
         means, deviations = self.means[:, place], np.sqrt(self.covariances[:, place, place])
         ends = float((means - 8.0 * deviations).min()), float((means + 8.0 * deviations).max())
 
@@ -261,27 +334,32 @@ class _Mixture:
 
     def exponent(self) -> Estimate:
         reached = np.cumsum(self.weights) - self.weights / 2.0
-        low, high = (float(np.interp(level, reached, GRID)) for level in ((1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0))
-        return Estimate(float(self.weights @ GRID), low, high)
+        levels = (1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0
+        low, high = (float(np.interp(level, reached, self.grid)) for level in levels)
+        return Estimate(float(self.weights @ self.grid), low, high)
 
 
-def _mixture(fills: PaidCosts, prior: CostPrior, noise: float) -> _Mixture:
-    """Normal posteriors of (h, eta) by delta, with the evidence of each."""
-    believed = np.array([prior.half_spread, prior.eta])
-    precision = np.diag([prior.half_spread_sd**-2, prior.eta_sd**-2])
-    logs = -0.5 * ((GRID - prior.delta) / prior.delta_sd) ** 2
-    means, covariances = np.empty((len(GRID), 2)), np.empty((len(GRID), 2, 2))
+def _mixture(fills: PaidCosts, prior: CostPrior, noise: float, grid: FloatArray) -> _Mixture:
+    """Normal posteriors of (h, eta, gamma) by delta, with the evidence of each."""
+    believed = np.array([prior.half_spread, prior.eta, prior.permanent])
+    drift, moved_by = fills.drifts()
+    # What is known before any fill was paid for: beliefs, and the drifts, which say the same whatever delta is.
+    precision = np.diag([prior.half_spread_sd**-2, prior.eta_sd**-2, prior.permanent_sd**-2])
+    precision[2, 2] += moved_by @ moved_by
+    drifted = np.array([0.0, 0.0, moved_by @ (drift - believed[2] * moved_by)])
+    logs = -0.5 * ((grid - prior.delta) / prior.delta_sd) ** 2
+    means, covariances = np.empty((len(grid), 3)), np.empty((len(grid), 3, 3))
     participation = np.log(fills.participation)
-    left = fills.paid - believed[0]
-    for place, delta in enumerate(GRID):
-        shape = fills.volatility * np.exp(delta * participation)
+    columns = np.ones((3, len(fills)))
+    columns[2] = fills.volatility * fills.participation / 2.0
+    for place, delta in enumerate(grid):
+        columns[1] = fills.volatility * np.exp(delta * participation)
         # Of what the prior leaves unexplained, so that the evidence needs no differences of large sums.
-        rest = left - believed[1] * shape
-        squares = np.array([[len(fills), shape.sum()], [shape.sum(), shape @ shape]]) / noise**2
-        pulls = np.array([rest.sum(), shape @ rest]) / noise**2
-        posterior = precision + squares
+        rest = fills.paid - believed @ columns
+        pulls = columns @ rest / noise**2 + drifted
+        posterior = precision + columns @ columns.T / noise**2
         moved = np.linalg.solve(posterior, pulls)
         means[place], covariances[place] = believed + moved, np.linalg.inv(posterior)
         logs[place] += 0.5 * (pulls @ moved - rest @ rest / noise**2 - np.linalg.slogdet(posterior)[1])
     weights = np.exp(logs - logs.max())
-    return _Mixture(float(np.exp(participation.mean())), weights / weights.sum(), means, covariances)
+    return _Mixture(float(np.exp(participation.mean())), grid, weights / weights.sum(), means, covariances)

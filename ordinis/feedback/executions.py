@@ -1,13 +1,8 @@
 """How well orders were carried out: shortfall, fill rate and latency, by symbol, venue and time of day.
 
-With s the side (+1 for a buy), a the arrival price, at which the order was planned, and f the mean price of its fills,
-
-    implementation shortfall = s (f - a) / a        in basis points, positive when the market was worse than the plan
-
-(Perold 1988). A median hides what the worst orders cost, so the 95th percentile stands beside it, and the mean is
-weighted by money. An order that was not filled has no shortfall; it lowers the fill rate instead. A fill that takes
-another one back is netted: what is averaged is what was kept. Fills are known by their ids, so that to hear of one
-twice changes nothing.
+A median hides what the worst orders cost, so the 95th percentile stands beside it, and the mean is weighted by money.
+An order that was not filled has no shortfall; it lowers the fill rate instead. A fill that takes another one back is
+netted: what is averaged is what was kept. Fills are known by their ids, so that to hear of one twice changes nothing.
 
 Advice on size: where the shortfall of at least thirty orders in a symbol is, with a confidence of 95 %, above what the
 cost model expects of them, orders there should shrink until the law of impact says that the expected cost is met again,
@@ -18,65 +13,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from decimal import Decimal
+from datetime import date, datetime
 
 import numpy as np
 from scipy import stats
 
 from ordinis.clock import TradingCalendar
+from ordinis.domain.executions import BASIS_POINTS, Execution
 from ordinis.domain.orders import Fill, OrderIntent, Side
 from ordinis.domain.portfolio import ZERO
 
-BASIS_POINTS = 1e4
 HALF_HOUR = 30
 LEAST_ORDERS = 30
 """Below so many orders nothing is advised."""
 CONFIDENCE = 0.95
 SMALLEST_STEP = 0.25
-
-
-@dataclass(frozen=True)
-class Execution:
-    """One order that was sent, and what became of it."""
-
-    order_id: str
-    symbol: str
-    side: Side
-    venue: str
-    asked: Decimal
-    """Units."""
-    filled: Decimal
-    """Units that were kept."""
-    arrival: Decimal
-    price: Decimal | None
-    """Mean of the fills; None where nothing was kept."""
-    fees: Decimal
-    sent_at: datetime
-    first_fill_at: datetime | None
-
-    @property
-    def notional(self) -> Decimal:
-        """Of what was kept, at the arrival price."""
-        return self.filled * self.arrival
-
-    @property
-    def shortfall(self) -> Decimal:
-        """In currency, without fees; positive is a cost."""
-        if self.price is None:
-            return ZERO
-        sign = 1 if self.side is Side.BUY else -1
-        return sign * self.filled * (self.price - self.arrival)
-
-    @property
-    def shortfall_bps(self) -> float:
-        """Of the arrival price; NaN where nothing was kept."""
-        return float(self.shortfall / self.notional) * BASIS_POINTS if self.notional else float("nan")
-
-    @property
-    def latency(self) -> float:
-        """Seconds from sending to the first fill; NaN where there was none."""
-        return float("nan") if self.first_fill_at is None else (self.first_fill_at - self.sent_at).total_seconds()
 
 
 @dataclass(frozen=True)
@@ -107,14 +58,22 @@ class SizingAdvice:
     reason: str
 
 
-def executions(intents: Iterable[OrderIntent], fills: Iterable[Fill], venue: str) -> list[Execution]:
+def executions(
+    intents: Iterable[OrderIntent], fills: Iterable[Fill], venue: str, calendar: TradingCalendar
+) -> list[Execution]:
     """Every order that was sent, in the order of `intents`, with what was kept of it."""
     by_order: dict[str, dict[str, Fill]] = {}
     for fill in fills:
         if fill.client_order_id is not None:
             by_order.setdefault(fill.client_order_id, {})[fill.exec_id] = fill
     return [
-        _execution(intent, intent.sent_at, list(by_order.get(intent.client_order_id, {}).values()), venue)
+        _execution(
+            intent,
+            intent.sent_at,
+            calendar.session_of(intent.sent_at),
+            list(by_order.get(intent.client_order_id, {}).values()),
+            venue,
+        )
         for intent in intents
         if intent.sent_at is not None
     ]
@@ -199,7 +158,7 @@ def _advice(symbol: str, rows: Sequence[Execution], expected_bps: Mapping[str, f
     return SizingAdvice(symbol, factor, told)
 
 
-def _execution(intent: OrderIntent, sent_at: datetime, fills: Sequence[Fill], venue: str) -> Execution:
+def _execution(intent: OrderIntent, sent_at: datetime, session: date, fills: Sequence[Fill], venue: str) -> Execution:
     sign = 1 if intent.side is Side.BUY else -1
     filled = sign * sum((fill.units for fill in fills), ZERO)
     spent = sign * sum((fill.units * fill.price for fill in fills), ZERO)
@@ -208,6 +167,7 @@ def _execution(intent: OrderIntent, sent_at: datetime, fills: Sequence[Fill], ve
         symbol=intent.symbol,
         side=intent.side,
         venue=venue,
+        session=session,
         asked=intent.quantity,
         filled=filled,
         arrival=intent.reference_price,

@@ -133,10 +133,17 @@ class Picture:
 
     def write_png(self, folder: Path) -> Path:
         path = folder / f"{self.name}.png"
+        path.write_bytes(self.png())
+        return path
+
+    def png(self, scale: float = 2.0) -> bytes:
+        """With the title, at so many pixels for each unit."""
+        written = io.BytesIO()
         with mpl.rc_context(_STYLE):
             figure = self._figure(Sheet(WIDE.width, self.title))
-            figure.savefig(path, format="png", dpi=2 * PIXELS_AN_INCH, facecolor="white", metadata={"Software": None})
-        return path
+            dpi = scale * PIXELS_AN_INCH
+            figure.savefig(written, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+        return written.getvalue()
 
     def _figure(self, sheet: Sheet) -> Figure:
         if self.draw is None:

@@ -17,14 +17,15 @@ from ordinis.ports import FloatArray
 from ordinis.risk.attribution import FactorAttribution, RiskAttribution
 
 MOST_ROWS = 25
+MARKET = "market"
 
 
 def trading_pictures(data: ReportData) -> Iterator[Picture]:
     yield turnover_and_cost(data)
-    if data.attribution is not None and data.attribution.risk is not None:
-        yield component_risk(data, data.attribution.risk)
-    if data.attribution is not None and data.attribution.factors is not None:
-        yield factor_exposures(data.attribution.factors)
+    if data.night is not None and data.night.risk is not None:
+        yield component_risk(data, data.night.risk)
+    if data.night is not None and data.night.factors is not None:
+        yield factor_exposures(data.night.factors)
 
 
 def turnover_and_cost(data: ReportData) -> Picture:
@@ -108,6 +109,7 @@ def component_risk(data: ReportData, risk: RiskAttribution) -> Picture:
 
 def factor_exposures(factors: FactorAttribution) -> Picture:
     names = [name for name, beta in factors.factor_exposures.items() if np.isfinite(beta)]
+    names.sort(key=lambda name: (name != MARKET, -abs(factors.factor_exposures[name])))
     betas = np.array([factors.factor_exposures[name] for name in names])
     t_values = np.array([factors.t[name] for name in names])
     told = np.isfinite(t_values) & (t_values != 0.0)

@@ -10,8 +10,8 @@ the price a at which its order was planned,
 
 to the last digit: `other` is what came without a trade (dividends, interest, splits, corrections), and `unexplained`
 is nought unless the ledger's own valuation used another price. Money is Decimal; only what a factor explains of the
-holdings is estimated, by each symbol's own betas, and what is left of it is specific. Without factor returns for the
-session, which may be late, all of it is.
+holdings is estimated, by each symbol's own betas and to the cent, and what is left of it is specific. Without the
+returns of all factors for the session, which may be late, all of it is.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
+import numpy as np
+
+from ordinis.costs.models import CENT
 from ordinis.domain.canonical import to_decimal
 from ordinis.domain.portfolio import FLOWS, ZERO
 from ordinis.errors import DataUnavailable
@@ -74,7 +77,7 @@ def session_profit(
         now: closes of `session`, of everything held or traded in it.
         names: F factors.
         betas: (F,) by symbol; a symbol without any is specific whole.
-        factors: (F,) returns over the session; None where they are not known yet.
+        factors: (F,) returns over the session; None, or not finite, where they are not known yet.
 
     Raises:
         DataUnavailable: the ledger has not valued the session, or a close is missing; names it.
@@ -102,14 +105,16 @@ def session_profit(
         else:
             other += worth
     last = traded.valuations[row - 1].equity if row else ZERO
-    by_factor = dict.fromkeys(names, ZERO) if factors is not None else {}
+    known = factors is not None and bool(np.isfinite(factors).all())
+    by_factor = dict.fromkeys(names, ZERO) if known else {}
     specific = {}
     for symbol, units in held.items():
         first = _close(before, symbol, session)
         gained = units * (_close(now, symbol, session) - first)
         for place, name in enumerate(by_factor):
             if betas is not None and factors is not None and symbol in betas:
-                explained = units * first * to_decimal(float(betas[symbol][place]) * float(factors[place]))
+                rate = to_decimal(float(betas[symbol][place]) * float(factors[place]))
+                explained = (units * first * rate).quantize(CENT)
                 by_factor[name] += explained
                 gained -= explained
         specific[symbol] = gained

@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 import jinja2
@@ -22,15 +23,19 @@ from markupsafe import Markup, escape
 from ordinis.monitoring import wording
 from ordinis.monitoring.drawing import COLOURS, DARK, NARROW, WIDE, Picture
 from ordinis.monitoring.figures_book import book_pictures
+from ordinis.monitoring.figures_night import night_pictures
 from ordinis.monitoring.figures_performance import performance_pictures
 from ordinis.monitoring.figures_trading import trading_pictures
-from ordinis.monitoring.report_data import SHORTEST_YEAR, Attribution, ReportData
+from ordinis.monitoring.report_data import SHORTEST_YEAR, ReportData
+from ordinis.monitoring.report_json import document
 from ordinis.monitoring.report_reading import Baseline, collect
 from ordinis.risk import measures
 
 TEMPLATE = Path(__file__).with_name("report.html")
 DECISIONS_SHOWN = 15
 SMALLEST_WEIGHT = 0.0005
+SMALLEST_CHANGE = 0.001
+"""Of a weight, by prices alone."""
 CONFIDENCE_LEVEL = 0.95
 YEAR = 252
 
@@ -53,11 +58,15 @@ class _Holding:
     weight: float
     decided: float
     risk: float
-    """Share of the book's volatility; NaN where no attribution tells it."""
+    """Share of the book's volatility; NaN where no attribution tells it, and likewise the next two."""
+    tail: float
+    """Share of the book's CVaR."""
+    without: float
+    """Volatility of the book a year without the position."""
 
 
 def write_report(data: ReportData, folder: Path, title: str = "", notes: Sequence[str] = ()) -> Path:
-    """Write report.html and its figures as PNG into `folder`; return the path of the page.
+    """Write report.html, its figures as PNG and report.json into `folder`; return the path of the page.
 
     Args:
         data: what `collect` found.
@@ -70,10 +79,17 @@ def write_report(data: ReportData, folder: Path, title: str = "", notes: Sequenc
     for picture in shown:
         if picture.draw is not None:
             picture.write_png(folder)
+    changes = [row for row in data.changes if row.units or abs(row.now - row.before) >= SMALLEST_CHANGE]
     page = _template().render(
         title=title or f"Report on account {data.account}",
         notes=[*notes, *data.remarks],
         data=data,
+        night=data.night,
+        changes=changes,
+        unchanged=len(data.changes) - len(changes),
+        why=_why(data),
+        losses=_losses(data),
+        last_equity=float(data.equity[-1]) if data.sessions else 0.0,
         light=COLOURS,
         dark=DARK,
         standing=_standing(data),
@@ -89,6 +105,7 @@ def write_report(data: ReportData, folder: Path, title: str = "", notes: Sequenc
     )
     path = folder / "report.html"
     path.write_text(page, encoding="utf-8", newline="\n")
+    (folder / "report.json").write_text(document(data), encoding="utf-8", newline="\n")
     return path
 
 
@@ -97,6 +114,7 @@ def _template() -> jinja2.Template:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"percent": wording.percent, "number": wording.number, "unbroken": _unbroken}
+    environment.filters |= {"money": _money, "quantity": _quantity}
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
 
 
@@ -104,13 +122,46 @@ def pictures(data: ReportData) -> list[Picture]:
     """Every figure of the report, in the order of the page; none before the second session."""
     if len(data.sessions) < 2:
         return []
-    return [*performance_pictures(data), *book_pictures(data), *trading_pictures(data)]
+    return [*night_pictures(data), *performance_pictures(data), *book_pictures(data), *trading_pictures(data)]
 
 
 def _drawn(picture: Picture) -> _Drawn:
     # The SVG is our own drawing, in which matplotlib has escaped every text.
     wide, narrow = ("", "") if picture.draw is None else (picture.svg(WIDE), picture.svg(NARROW))
     return _Drawn(picture.name, picture.title, picture.caption, Markup(wide), Markup(narrow))  # noqa: S704
+
+
+def _money(amount: Decimal) -> str:
+    return wording.number(float(amount), 2)
+
+
+def _quantity(units: Decimal) -> str:
+    return wording.signed(f"{units:+,f}")
+
+
+def _why(data: ReportData) -> str:
+    """What was decided in the last session, and by whom."""
+    if not data.sessions or not data.decisions or data.decisions[-1].session != data.sessions[-1]:
+        return "Nothing was decided in this session: prices alone moved the weights."
+    line = data.decisions[-1]
+    told = f"Decided by {line.allocator} ({line.source}, {line.rung.replace('_', ' ') or 'rung not told'}): "
+    told += f"{wording.plural(line.sells, 'sell')}, {wording.plural(line.buys, 'buy')}"
+    if line.cuts:
+        told += f"; limits that cut: {', '.join(line.cuts)}"
+    return f"{told}; {line.reason}." if line.reason else f"{told}."
+
+
+def _losses(data: ReportData) -> list[tuple[str, float, float]]:
+    """Value at risk and CVaR, by how they were estimated."""
+    found = None if data.night is None else data.night.losses
+    if found is None:
+        return []
+    bent = found.cornish_fisher or (np.nan, np.nan)
+    return [
+        (f"Over the last {found.sessions} sessions of these holdings", found.value_at_risk, found.cvar),
+        ("The same from four moments (Cornish-Fisher)", *bent),
+        ("The past at today's volatility, simulated", found.simulated_value_at_risk, found.simulated_cvar),
+    ]
 
 
 def _unbroken(text: str) -> Markup:
@@ -144,8 +195,16 @@ def _holdings(data: ReportData) -> list[_Holding]:
         return []
     held = dict(zip(data.symbols, data.weights[-1].tolist(), strict=True))
     decided = data.decisions[-1].weights if data.decisions else {}
-    risk = data.attribution.risk if data.attribution is not None else None
+    night = data.night
+    risk = None if night is None else night.risk
     shares = {} if risk is None or risk.volatility <= 0.0 else {s: p / risk.volatility for s, p in risk.parts.items()}
+    tail = {} if night is None or night.losses is None else night.losses.parts
+    whole = sum(tail.values())
+    without = (
+        {}
+        if night is None or risk is None
+        else {symbol: (risk.volatility - part) * YEAR**0.5 for symbol, part in night.incremental.items()}
+    )
     rows = [
         _Holding(
             symbol=symbol,
@@ -153,6 +212,8 @@ def _holdings(data: ReportData) -> list[_Holding]:
             weight=weight,
             decided=decided.get(symbol, 0.0) if data.decisions else np.nan,
             risk=shares.get(symbol, np.nan),
+            tail=tail.get(symbol, np.nan) / whole if whole else np.nan,
+            without=without.get(symbol, np.nan),
         )
         for symbol, weight in held.items()
     ]
@@ -160,4 +221,4 @@ def _holdings(data: ReportData) -> list[_Holding]:
     return sorted(shown, key=lambda row: (-abs(row.weight), row.symbol))
 
 
-__all__ = ["Attribution", "Baseline", "ReportData", "collect", "pictures", "write_report"]
+__all__ = ["Baseline", "ReportData", "collect", "pictures", "write_report"]

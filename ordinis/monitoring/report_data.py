@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from enum import StrEnum
 
 import numpy as np
@@ -21,9 +22,9 @@ import numpy as np
 from ordinis.costs.models import BASIS_POINT
 from ordinis.evaluation import statistics
 from ordinis.evaluation.statistics import SESSIONS_A_YEAR, SharpeDifference
+from ordinis.monitoring.findings import Night
 from ordinis.ports import FloatArray
 from ordinis.risk import measures
-from ordinis.risk.attribution import FactorAttribution, RiskAttribution
 
 NO_SECTOR = "no sector"
 ROUNDING = 1e-9
@@ -153,11 +154,20 @@ class DecisionLine:
 
 
 @dataclass(frozen=True)
-class Attribution:
-    """What a nightly attribution found, where there is one."""
+class Change:
+    """A position at the last close and at the one before, and what was traded in it between them."""
 
-    factors: FactorAttribution | None = None
-    risk: RiskAttribution | None = None
+    symbol: str
+    before: float
+    """Weight; likewise the next."""
+    now: float
+    units: Decimal
+    """Bought less sold."""
+    price: Decimal | None
+    """Mean of the fills."""
+    shortfall: Decimal | None
+    """In currency, against the plan; None where no plan is known."""
+    fees: Decimal
 
 
 @dataclass(frozen=True)
@@ -186,7 +196,10 @@ class ReportData:
     decisions: tuple[DecisionLine, ...]
     limit_events: tuple[LimitEvent, ...]
     baselines: tuple[Track, ...]
-    attribution: Attribution | None
+    nights: Mapping[date, Night]
+    """What nightly attributions found, oldest first."""
+    changes: tuple[Change, ...]
+    """Of the last session, what was traded first."""
     fills: int
     orders: Mapping[str, int]
     """Number of orders by the state they ended in."""
@@ -196,6 +209,11 @@ class ReportData:
     @property
     def sessions(self) -> tuple[date, ...]:
         return self.book.sessions
+
+    @property
+    def night(self) -> Night | None:
+        """That of the last session; None where there was none."""
+        return self.nights.get(self.sessions[-1]) if self.sessions else None
 
     @property
     def tracks(self) -> tuple[Track, ...]:

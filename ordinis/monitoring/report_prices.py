@@ -13,7 +13,7 @@ from datetime import date
 
 import numpy as np
 
-from ordinis.costs.execution import session_volatility
+from ordinis.costs.execution import participation, session_volatility
 from ordinis.monitoring.report_trading import Traded
 from ordinis.ports import CostModel, FloatArray, PriceHistory
 
@@ -35,7 +35,11 @@ def closes_at(closes: PriceHistory, symbols: Sequence[str], sessions: Sequence[d
 def expected_costs(
     traded: Traded, costs: CostModel, adv: Mapping[str, float], closes: PriceHistory | None
 ) -> FloatArray:
-    """(T,) what the model expects the planned orders to cost, in currency; orders without a plan are left out."""
+    """(T,) what the model expects the planned orders to cost, in currency; orders without a plan are left out.
+
+    Raises:
+        NoVolume: an average daily volume is none.
+    """
     sessions = traded.index.sessions
     volatility: dict[int, Mapping[str, float]] = {}
     expected = np.zeros(len(sessions))
@@ -46,8 +50,8 @@ def expected_costs(
             before = closes.closes[: bisect_left(closes.sessions, sessions[trade.row])]
             volatility[trade.row] = session_volatility(closes.symbols, before)
         notional = abs(trade.quantity) * trade.planned_price
-        participation = abs(float(trade.quantity)) / adv.get(trade.symbol, math.nan)
+        share = participation(trade.symbol, abs(trade.quantity), adv.get(trade.symbol))
         sigma = volatility.get(trade.row, {}).get(trade.symbol, math.nan)
-        rate = costs.slippage(float(notional), participation, sigma)
+        rate = costs.slippage(trade.symbol, float(notional), share, sigma)
         expected[trade.row] += float(notional) * rate + float(costs.fee(notional))
     return expected

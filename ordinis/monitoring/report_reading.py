@@ -15,8 +15,10 @@ from datetime import date
 import numpy as np
 
 from ordinis.costs.execution import VOLATILITY_SESSIONS
+from ordinis.domain.portfolio import ZERO
 from ordinis.evaluation.statistics import sharpe_difference
-from ordinis.monitoring.report_data import SHORTEST_YEAR, Attribution, Costs, ReportData, Track
+from ordinis.monitoring.findings import Night
+from ordinis.monitoring.report_data import SHORTEST_YEAR, Change, Costs, ReportData, Track
 from ordinis.monitoring.report_decisions import (
     GROSS,
     POSITION,
@@ -27,7 +29,7 @@ from ordinis.monitoring.report_decisions import (
     read_decisions,
 )
 from ordinis.monitoring.report_prices import closes_at, expected_costs
-from ordinis.monitoring.report_trading import Traded, read_trading
+from ordinis.monitoring.report_trading import Execution, Traded, read_trading
 from ordinis.ports import CostModel, FloatArray, Ledger, PriceHistory
 
 Baseline = Ledger | tuple[Sequence[date], FloatArray]
@@ -43,7 +45,7 @@ def collect(
     ledger: Ledger,
     sectors: Mapping[str, str],
     baselines: Mapping[str, Baseline] | None = None,
-    attribution: Attribution | None = None,
+    nights: Mapping[date, Night] | None = None,
     *,
     closes: PriceHistory | None = None,
     costs: CostModel | None = None,
@@ -57,7 +59,7 @@ def collect(
         ledger: of the book.
         sectors: sector by symbol.
         baselines: what the book is compared with, by name, on the sessions that they have in common.
-        attribution: of the nightly flow, where there is one.
+        nights: what nightly attributions found, by session.
         closes: to price the holdings at each close; without them the report shows the decided weights.
         costs: the model whose expectation is compared with what was paid.
         adv: average daily volume in shares by symbol, for the model's impact.
@@ -97,7 +99,8 @@ def collect(
         decisions=decided.lines,
         limit_events=decided.limit_events,
         baselines=compared,
-        attribution=attribution,
+        nights=dict(sorted((nights or {}).items())),
+        changes=_changes(traded, symbols, weights),
         fills=len(traded.fills),
         orders=dict(sorted(Counter(intent.state.value for intent in traded.intents).items())),
         remarks=tuple(remarks),
@@ -154,6 +157,37 @@ def _decided_weights(decided: Decided, symbols: Sequence[str], traded: Traded) -
     return np.nan_to_num(np.array(columns, dtype=np.float64).reshape(len(symbols), len(traded.index)).T)
 
 
+def _changes(traded: Traded, symbols: Sequence[str], weights: FloatArray) -> tuple[Change, ...]:
+    """Of the last session: what was traded, the largest change of weight first, then what prices moved."""
+    last = len(traded.index) - 1
+    if last < 0:
+        return ()
+    gathered: dict[str, list[Execution]] = {}
+    for trade in traded.executions:
+        if trade.row == last:
+            gathered.setdefault(trade.symbol, []).append(trade)
+    before = weights[-2] if last else np.zeros(len(symbols))
+    found = []
+    for symbol, old, new in zip(symbols, before.tolist(), weights[-1].tolist(), strict=True):
+        trades = gathered.get(symbol, [])
+        money = sum((abs(trade.bought) + abs(trade.sold) for trade in trades), ZERO)
+        traded_units = sum((abs(trade.quantity) for trade in trades), ZERO)
+        known = [trade.slippage for trade in trades if trade.slippage is not None]
+        if trades or old or new:
+            found.append(
+                Change(
+                    symbol=symbol,
+                    before=old,
+                    now=new,
+                    units=sum((trade.signed for trade in trades), ZERO),
+                    price=money / traded_units if traded_units else None,
+                    shortfall=sum(known, ZERO) if known else None,
+                    fees=sum((trade.fees for trade in trades), ZERO),
+                )
+            )
+    return tuple(sorted(found, key=lambda c: (not c.units, -abs(c.now - c.before), c.symbol)))
+
+
 # what the ledger could not tell, and why
 
 
@@ -174,13 +208,15 @@ def _on_trading(traded: Traded, closes: PriceHistory | None, symbols: Sequence[s
 def _on_expected_costs(
     traded: Traded, costs: CostModel, closes: PriceHistory | None, adv: Mapping[str, float]
 ) -> list[str]:
-    knows_impact = costs.slippage(1e6, 1.0, 0.01) != costs.slippage(1e6, math.nan, math.nan)
-    if not knows_impact or not traded.executions:
+    symbols = {trade.symbol for trade in traded.executions}
+    if not any(
+        costs.slippage(symbol, 1e6, 1.0, 0.01) != costs.slippage(symbol, 1e6, math.nan, math.nan) for symbol in symbols
+    ):
         return []
     if closes is None:
         return ["No closes were given: expected costs leave impact out, which needs volatility."]
     told = []
-    unknown = sorted({trade.symbol for trade in traded.executions} - adv.keys())
+    unknown = sorted(symbols - adv.keys())
     if unknown:
         told.append(f"No daily volume is known for {_listed(unknown)}: their expected cost leaves impact out.")
     sessions = [traded.index.sessions[trade.row] for trade in traded.executions]

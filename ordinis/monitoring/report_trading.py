@@ -59,6 +59,8 @@ class Execution:
     slippage: Decimal | None
     """None where no plan is known."""
     quantity: Decimal
+    signed: Decimal
+    """Units bought less sold."""
     planned_price: Decimal | None
 
 
@@ -201,5 +203,6 @@ def _execution(row: int, parts: Sequence[Fill], planned_price: Decimal | None) -
         fees=sum((fill.fee for fill in parts), ZERO),
         slippage=None if planned_price is None else sum((f.units * (f.price - planned_price) for f in parts), ZERO),
         quantity=quantity,
+        signed=sum((fill.units for fill in parts), ZERO),
         planned_price=planned_price,
     )

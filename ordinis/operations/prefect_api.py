@@ -95,7 +95,11 @@ class PrefectApi:
         return _flow_run(self._get(f"/flow_runs/{run_id}"))
 
     def follow(
-        self, run_id: str, on_change: Callable[[FlowRun], None] = lambda run: None, timeout: float = 600.0
+        self,
+        run_id: str,
+        on_change: Callable[[FlowRun], None] = lambda run: None,
+        timeout: float = 600.0,
+        on_poll: Callable[[], None] = lambda: None,
     ) -> FlowRun:
         """Wait until a run has ended, telling of every state on the way; ProcessFailed when it takes too long."""
         deadline, seen = time.monotonic() + timeout, ""
@@ -104,6 +108,7 @@ class PrefectApi:
             if run.state != seen:
                 on_change(run)
                 seen = run.state
+            on_poll()
             if run.final:
                 return run
             if time.monotonic() > deadline:

@@ -19,9 +19,6 @@ TIE = 1e-12
 """Added to equalities, which may say the same twice."""
 IDLE = 1e-11
 """What a trade costs at least, so that a rise and a fall of the same weight at once is never free."""
-DUST = 1e-10
-"""A trade of less costs as if it were as steep as this one: with an exponent of 1.05 the slope of a trade of 1e-20 is
-still a tenth of that of a whole one, and no step would find where between them it should be."""
 LEVEL_STEPS, LEVEL_TOLERANCE = 30, 0.02
 EDGE = 1e-6
 """The level is not looked for where every multiplier is nearer than this to its bound."""
@@ -234,7 +231,7 @@ class Rows:
 
 
 class Split:
-    """w - reference = rise - fall, each >= 0 and costing linear q + power q^e, their sum limited or not."""
+    """w - reference = rise - fall, each >= 0 and costing linear q + power q^e + square q^2, in sum limited or not."""
 
     def __init__(
         self,
@@ -245,10 +242,11 @@ class Split:
         mu: float,
     ) -> None:
         zero = np.zeros(len(weights))
-        linear, power = (zero, zero) if costs is None else (costs.linear, costs.power)
+        linear, power, square = (zero,) * 3 if costs is None else (costs.linear, costs.power, costs.square)
         self._exponent = 2.0 if costs is None else costs.exponent
         self._reference, self._limit, self._count = reference, limit, len(weights)
         self._linear, self._power = np.tile(np.maximum(linear, IDLE), 2), np.tile(power, 2)
+        self._square = np.tile(square, 2)
         apart = weights - reference
         least = 0.5 / len(weights) * max(1.0, float(np.abs(apart).sum()))
         x = np.maximum(_both(apart), 0.0) + least
@@ -266,18 +264,16 @@ class Split:
     def prepare(self, weights: FloatArray) -> None:
         """The residuals of this point, and what elimination leaves: a diagonal, and a row of the border."""
         x, z = self.pairs.x, self.pairs.z
-        self._dual = self._linear + self._slope() - _both(self.balance) - z + self.price
+        # The derivatives of power x^e and of square x^2; the second ones are (e - 1) and 1 times these over x.
+        bend, bow = self._exponent * self._power * x ** (self._exponent - 1.0), 2.0 * self._square * x
+        self._dual = self._linear + bend + bow - _both(self.balance) - z + self.price
         self._apart = weights - self._reference - self._rise_less_fall(x)
-        self._inverse = 1.0 / ((self._exponent - 1.0) * self._slope() / (x + DUST) + z / x)
+        self._inverse = 1.0 / (((self._exponent - 1.0) * bend + bow + z) / x)
         self._tilt = self._rise_less_fall(self._inverse)
         self._whole = self._inverse[: self._count] + self._inverse[self._count :]
         self.diagonal = 1.0 / self._whole
         self.border = self.diagonal * self._tilt
         self._over = 0.0 if self._limit is None else self._limit - float(x.sum() + self.limit.x.sum())
-
-    def _slope(self) -> FloatArray:
-        """The derivative of power x^e, of a trade that is never less than dust."""
-        return np.asarray(self._exponent * self._power * (self.pairs.x + DUST) ** (self._exponent - 1.0))
 
     def _rise_less_fall(self, both: FloatArray) -> FloatArray:
         return both[: self._count] - both[self._count :]

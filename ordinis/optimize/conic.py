@@ -1,9 +1,10 @@
 """Convex programs over a region, for Clarabel, an interior-point solver of cones (Goulart and Chen 2024).
 
 Everything a region limits is written as A x + s = b with s in a cone: rows and bounds as inequalities; a limited sum of
-absolute values by splitting w - reference into a rise and a fall, columns that are added behind the weights; the
-power of a trade that impact costs by a power cone each. `homogeneous` turns the same region into the cone over it, for
-ratios: with kappa a new last column, A x <= b becomes A x - b kappa <= 0 (Charnes and Cooper 1962).
+absolute values by splitting w - reference into a rise and a fall, columns that are added behind the weights; what
+impact costs by a power cone for each trade, and by the squares of rise and fall. `homogeneous` turns the same region
+into the cone over it, for ratios: with kappa a new last column, A x <= b becomes A x - b kappa <= 0 (Charnes and
+Cooper 1962).
 
 Clarabel is spoken to directly, since modelling layers cost ten times the solve; its settings are fixed and single-
 threaded, so equal inputs give equal bytes.
@@ -57,6 +58,8 @@ class Conic:
     width: int
     linear: FloatArray
     """(width,) what the columns behind the weights cost; zero on the weights."""
+    square: FloatArray
+    """(width,) what their squares cost; zero on the weights."""
     rows: tuple[Rows, ...]
     curved: bool = False
 
@@ -70,9 +73,10 @@ class Conic:
         Raises:
             SolverFailed: Clarabel did not call its answer solved.
         """
-        whole, padding = sparse.csc_matrix(np.triu(quadratic)), self.width - self.count
-        if padding:
-            whole = sparse.block_diag([whole, sparse.csc_matrix((padding, padding))], format="csc")
+        whole = sparse.csc_matrix(np.triu(quadratic))
+        if self.width > self.count:
+            behind = sparse.diags(2.0 * self.square[self.count :])
+            whole = sparse.block_diag([whole, behind], format="csc")
         cost = self.linear.copy()
         cost[: self.count] += linear
         matrix = sparse.vstack([rows.matrix for rows in self.rows], format="csc")
@@ -116,7 +120,8 @@ class Conic:
         kappa[0, -1] = -1.0
         rows.append(Rows(sparse.csc_matrix(cut), np.ones(1), [clarabel.ZeroConeT(1)]))
         rows.append(Rows(sparse.csc_matrix(kappa), np.zeros(1), [clarabel.NonnegativeConeT(1)]))
-        return replace(self, width=self.width + 1, linear=np.append(self.linear, 0.0), rows=tuple(rows))
+        linear, square = np.append(self.linear, 0.0), np.append(self.square, 0.0)
+        return replace(self, width=self.width + 1, linear=linear, square=square, rows=tuple(rows))
 
     def with_logarithms(self, shares: FloatArray) -> Conic:
         """With columns t_i <= log w_i that earn `shares` each."""
@@ -131,20 +136,20 @@ class Conic:
         matrix[3 * places, self.width + places] = -1.0
         matrix[3 * places + 2, places] = -1.0
         rows.append(Rows(matrix, np.tile([0.0, 1.0, 0.0], count), [clarabel.ExponentialConeT()] * count))
-        linear = np.concatenate([self.linear, -shares])
-        return replace(self, width=width, linear=linear, rows=tuple(rows), curved=True)
+        linear, square = np.concatenate([self.linear, -shares]), np.append(self.square, np.zeros(count))
+        return replace(self, width=width, linear=linear, square=square, rows=tuple(rows), curved=True)
 
 
 def conic(region: Region, costs: TradingCosts | None = None) -> Conic:
     """The weights of `region`, and the columns that its sums of absolute values and `costs` of trading need."""
     count, zero = region.size, np.zeros(region.size)
-    splits: list[tuple[str, FloatArray, float | None, FloatArray, FloatArray]] = []
+    free = TradingCosts(zero, zero)
+    splits: list[tuple[str, FloatArray, float | None, TradingCosts]] = []
     if costs is not None or region.turnover is not None:
-        linear, power = (zero, zero) if costs is None else (costs.linear, costs.power)
-        splits.append(("turnover", region.start, region.turnover, linear, power))
+        splits.append(("turnover", region.start, region.turnover, costs or free))
     if region.leverage is not None:
-        splits.append(("leverage", zero, region.leverage, zero, zero))
-    curved = [bool((power > 0.0).any()) for *_, power in splits]
+        splits.append(("leverage", zero, region.leverage, free))
+    curved = [bool((cost.power > 0.0).any()) for *_, cost in splits]
     width = count + sum(2 * count + count * bend for bend in curved)
     identity, eye = sparse.identity(count, format="csc"), np.eye(count)
     same, above, below = _kinds(region)
@@ -154,10 +159,11 @@ def conic(region: Region, costs: TradingCosts | None = None) -> Conic:
         _rows(width, {0: region.rows[same]}, region.row_upper[same], clarabel.ZeroConeT, "same"),
         _rows(width, {0: inside}, bounds, clarabel.NonnegativeConeT, "inside"),
     ]
-    priced, at = np.zeros(width), count
-    for (name, reference, limit, linear, power), bend in zip(splits, curved, strict=True):
+    priced, squared, at = np.zeros(width), np.zeros(width), count
+    for (name, reference, limit, cost), bend in zip(splits, curved, strict=True):
         rise, fall = at, at + count
-        priced[rise : fall + count] = np.tile(linear, 2)
+        priced[rise : fall + count] = np.tile(cost.linear, 2)
+        squared[rise : fall + count] = np.tile(cost.square, 2)
         rows.append(_rows(width, {0: identity, rise: -identity, fall: identity}, reference, clarabel.ZeroConeT))
         rows.append(_rows(width, {rise: -sparse.identity(2 * count)}, np.zeros(2 * count), clarabel.NonnegativeConeT))
         if limit is not None:
@@ -165,11 +171,10 @@ def conic(region: Region, costs: TradingCosts | None = None) -> Conic:
             rows.append(_rows(width, {rise: ones}, np.array([limit]), clarabel.NonnegativeConeT, name))
         if bend:
             bent = fall + count
-            priced[bent : bent + count] = power
-            exponent = 1.5 if costs is None else costs.exponent
-            rows.append(_powers(width, rise, fall, bent, count, exponent))
+            priced[bent : bent + count] = cost.power
+            rows.append(_powers(width, rise, fall, bent, count, cost.exponent))
         at += 2 * count + count * bend
-    return Conic(region, width, priced, tuple(row for row in rows if len(row.bounds)), any(curved))
+    return Conic(region, width, priced, squared, tuple(row for row in rows if len(row.bounds)), any(curved))
 
 
 def _kinds(region: Region) -> tuple[BoolArray, BoolArray, BoolArray]:

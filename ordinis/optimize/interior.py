@@ -5,9 +5,9 @@ With m scenarios a_s, each carrying at most the weight k = 1 / ((1 - beta) S), R
     minimise    t + k sum_s u_s - reward' w + sum_i f_i(p_i) + f_i(n_i)
     subject to  u_s - v_s = -a_s' w - t,   w in the region,   w - held = p - n,   u, v, p, n >= 0
 
-where f(q) = linear q + power q^e is what a trade costs. Mehrotra's predictor and corrector (1992) follow the
-central path, on which every x >= 0 and its multiplier z >= 0 have the same product mu. The multipliers y_s of v_s are
-the mixture of `scenarios`, so each iterate carries its own lower bound.
+where f(q) = linear q + power q^e + square q^2 is what a trade costs. Mehrotra's predictor and corrector (1992) follow
+the central path, on which every x >= 0 and its multiplier z >= 0 have the same product mu. The multipliers y_s of v_s
+are the mixture of `scenarios`, so each iterate carries its own lower bound.
 
 Everything of length m is eliminated by hand: one Newton step costs one product A' D A of (N, N) and its Cholesky
 factor. That product and a few vectors of length m are all that is done where the scenarios lie, on a GPU perhaps;
@@ -29,6 +29,8 @@ from ordinis.ports import FloatArray
 
 TO_THE_WALL = 0.99
 """Share of the way to the nearest wall that a step goes."""
+LAGGING = 0.1
+"""The gap falls to no less than this share of itself in a step while equations are further off than the gap."""
 FIRST_MU = 10.0
 """The first mu, in units of k times the mean loss: from a much smaller one the path is not found."""
 INSIDE = 0.05
@@ -110,7 +112,11 @@ class Interior:
         self._direct(None)
         primal, dual = self._room(pairs, 1.0)
         left = sum(each.gap_after(primal, dual) for each in pairs)
-        self._direct((left / gap) ** 3 * gap / sum(each.count for each in pairs))
+        centred = (left / gap) ** 3
+        if self._curved and self.dual_missing > gap:
+            # Where the gap closes before the equations that a power bends, steps can no longer mend these.
+            centred = max(centred, LAGGING)
+        self._direct(centred * gap / sum(each.count for each in pairs))
         primal, dual = self._room(pairs, TO_THE_WALL)
         self.weights = self.weights + primal * self._moved[:-1]
         self.level += primal * float(self._moved[-1])

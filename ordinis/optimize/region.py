@@ -2,14 +2,15 @@
 
     lower <= w <= upper,   row_lower <= rows w <= row_upper,   sum |w_i| <= leverage,   sum |w_i - held_i| <= turnover
 
-Costs are charged on trades q_i = |w_i - held_i|, fractions of equity:  linear_i q_i + power_i q_i^e, the spread with
-its fees and the law of market impact, whose exponent e is 3/2 for the square root.
+Costs are charged on trades q_i = |w_i - held_i|, fractions of equity:  linear_i q_i + power_i q_i^e + square_i q_i^2,
+the spread with its fees, the law of temporary impact, whose exponent e is 3/2 for the square root, and permanent
+impact.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -181,10 +182,20 @@ class TradingCosts:
     power: FloatArray
     exponent: float = 1.5
     """Above 1, at most 2."""
+    square: FloatArray = field(default_factory=lambda: np.zeros(0))
+    """Left out, it is zero for all."""
 
     def __post_init__(self) -> None:
-        if (self.linear < 0.0).any() or (self.power < 0.0).any():
-            raise ValueError("a cost coefficient is negative: the program would not be convex")
+        if not self.square.size:
+            object.__setattr__(self, "square", np.zeros(len(self.linear)))
+        for name in ("linear", "power", "square"):
+            array = getattr(self, name)
+            if array.shape != (len(self.linear),):
+                raise ValueError(f"{name} costs of shape {array.shape}, expected {(len(self.linear),)}")
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name} costs hold what is not finite")
+            if (array < 0.0).any():
+                raise ValueError(f"a coefficient of {name} costs is negative: the program would not be convex")
         if not 1.0 < self.exponent <= 2.0:
             raise ValueError(
                 f"an exponent of {self.exponent}: impact grows faster than a trade and no faster than its square"
@@ -192,13 +203,14 @@ class TradingCosts:
 
     def part(self, free: BoolArray, scale: float) -> TradingCosts:
         """Of the symbols that are `free`, in units of `scale`."""
-        return TradingCosts(self.linear[free] / scale, self.power[free] / scale, self.exponent)
+        linear, power, square = (array[free] / scale for array in (self.linear, self.power, self.square))
+        return TradingCosts(linear, power, self.exponent, square)
 
     @property
     def curved(self) -> bool:
-        return bool((self.power > 0.0).any())
+        return bool((self.power > 0.0).any() or (self.square > 0.0).any())
 
     def of(self, trades: FloatArray) -> float:
         """What (N,) trades cost, a fraction of equity."""
         size = np.abs(trades)
-        return float(self.linear @ size + self.power @ size**self.exponent)
+        return float(self.linear @ size + self.power @ size**self.exponent + self.square @ size**2)

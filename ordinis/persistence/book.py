@@ -36,6 +36,7 @@ from ordinis.persistence.tables import (
 MINE: BindParameter[str] = bindparam("mine")
 FILLS = select(fill).where(fill.c.account == MINE).order_by(fill.c.ts, fill.c.exec_id)
 FILLS_SINCE = FILLS.where(fill.c.ts >= bindparam("since"))
+FILLS_OF_ORDER = FILLS.where(fill.c.coid == bindparam("order"))
 BY_EXEC_ID = select(fill).where(fill.c.account == MINE, fill.c.exec_id == bindparam("execution"))
 ADD_FILL = insert(fill)
 MOVEMENTS = select(movement).where(movement.c.account == MINE).order_by(movement.c.seq)
@@ -135,6 +136,9 @@ class SqlBook:
         if since is None:
             return read(self._connection, FILLS, _fill, mine=self._account)
         return read(self._connection, FILLS_SINCE, _fill, mine=self._account, since=since)
+
+    def fills_of(self, client_order_id: str) -> Sequence[Fill]:
+        return read(self._connection, FILLS_OF_ORDER, _fill, mine=self._account, order=client_order_id)
 
     def movement(self, row: Movement) -> bool:
         if read(self._connection, BY_ACTIVITY, _row, mine=self._account, activity=row.activity_id):

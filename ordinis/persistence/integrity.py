@@ -4,7 +4,7 @@ In this order: the pages (SQLite's own check, indexes included) and references; 
 indexes; the chains, which must pass through the ends that the anchor file has seen; and everything that follows from
 the chains, made again from them and compared column by column. Orders follow from the changes in their events, fills
 from their events' payloads, positions and cash from fills and movements, verdicts and parts from the digest in their
-decision, inputs from their own hash. Only the lease and the outbox, which say nothing of money, are left out.
+decision, inputs from their own hash. Only the lease, which says nothing of money, is left out.
 """
 
 from __future__ import annotations

@@ -49,6 +49,7 @@ MOVE = (
 )
 TOLD = exists().where(order_event.c.event_key == bindparam("event_key"))
 MOVING = BY_ID.add_columns(TOLD.label("told"))
+TOUCHED = MINE.where(order_intent.c.coid.in_(select(order_event.c.coid).where(order_event.c.seq > bindparam("place"))))
 EVENTS = select(order_event).where(order_event.c.coid == bindparam("coid")).order_by(order_event.c.seq)
 
 CANCELS = select(order_cancel).where(order_cancel.c.coid == bindparam("coid")).order_by(order_cancel.c.number)
@@ -156,6 +157,10 @@ class SqlOrders:
 
     def events(self, client_order_id: str) -> Sequence[Mapping[str, Any]]:
         return read(self._connection, EVENTS, _event, coid=client_order_id)
+
+    def touched_since(self, place: int) -> tuple[int, Sequence[OrderIntent]]:
+        newest = chain.head(self._connection, order_event).length
+        return newest, read(self._connection, TOUCHED, _intent, account=self._account, place=place)
 
     def _append(self, client_order_id: str, event: OrderEvent, change: Mapping[str, Any]) -> None:
         chain.append(

@@ -1,26 +1,24 @@
-"""What the flows did, kept apart from the ledger: job runs, batches with their quarantine, attribution.
+"""What the flows did, kept apart from the ledger: job runs, batches with their quarantine, findings.
 
 Each method is a transaction of its own. Everything may be done again: a job that was killed starts anew, a batch
-that is known is not written twice, and a session's attribution replaces what an earlier run found.
+that is known is not written twice, and what a session's job finds replaces what an earlier run found.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Engine, Row, delete, insert, select, update
-from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
-from ordinis.errors import NotFound, StoreUnavailable
-from ordinis.persistence.engine import shown
-from ordinis.persistence.record_tables import attribution, batch, job_run, quarantine
+from ordinis.errors import NotFound
+from ordinis.persistence.record_database import RecordDatabase
+from ordinis.persistence.record_tables import batch, finding, job_run, quarantine
 
 
 class JobStatus(StrEnum):
@@ -79,11 +77,8 @@ class RejectedRow(Protocol):
     def payload(self) -> str: ...
 
 
-class Records:
-    """The records database; its tables exist."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+class Records(RecordDatabase):
+    """Of every job and account."""
 
     def start_job(self, job: str, logical_date: date, at: datetime) -> bool:
         """Note that a job begins; one that failed or was killed begins again.
@@ -200,53 +195,20 @@ class Records:
             raise NotFound("batch", batch_id, "`ordinis data quarantine` lists them")
         return found
 
-    def save_attribution(self, account: str, session: date, kind: str, values: Mapping[str, float]) -> None:
-        """Keep a session's numbers of one kind; they replace those that an earlier run kept.
-
-        Raises:
-            ValueError: a number is not finite: what is not known is left out.
-        """
-        for name, value in values.items():
-            if not math.isfinite(value):
-                raise ValueError(f"attribution {kind} {name} of {session} is {value}: leave out what is not known")
-        table = attribution.c
-        lines = [
-            {"account": account, "session": session, "kind": kind, "name": name, "value": float(value)}
-            for name, value in values.items()
-        ]
+    def keep_finding(self, account: str, session: date, topic: str, body: str) -> None:
+        """Keep what was found out; it replaces what an earlier run found."""
+        key = (finding.c.account == account) & (finding.c.session == session) & (finding.c.topic == topic)
         with self._begin() as connection:
-            connection.execute(
-                delete(attribution).where(table.account == account, table.session == session, table.kind == kind)
-            )
-            if lines:
-                connection.execute(insert(attribution), lines)
+            connection.execute(delete(finding).where(key))
+            connection.execute(insert(finding), {"account": account, "session": session, "topic": topic, "body": body})
 
-    def attribution(
-        self, account: str, kind: str, first: date | None = None, last: date | None = None
-    ) -> dict[date, dict[str, float]]:
-        """Numbers of one kind by session, oldest first, and name."""
-        table = attribution.c
-        query = select(attribution).where(table.account == account, table.kind == kind)
-        if first is not None:
-            query = query.where(table.session >= first)
-        if last is not None:
-            query = query.where(table.session <= last)
-        found: dict[date, dict[str, float]] = {}
-        for row in self._rows(query.order_by(table.session, table.name)):
-            found.setdefault(row.session, {})[row.name] = row.value
-        return found
-
-    def _rows(self, query: Any) -> Sequence[Row[Any]]:
-        with self._begin(write=False) as connection:
-            return connection.execute(query).all()
-
-    @contextmanager
-    def _begin(self, *, write: bool = True) -> Iterator[Connection]:
-        try:
-            with self._engine.connect().execution_options(read_only=not write) as connection, connection.begin():
-                yield connection
-        except (OperationalError, ProgrammingError) as error:
-            raise StoreUnavailable(shown(self._engine), str(error.orig)) from error
+    def findings(self, account: str, topic: str, first: date, last: date) -> dict[date, str]:
+        """Of the sessions from `first` to `last`, oldest first."""
+        table = finding.c
+        query = select(finding).where(
+            table.account == account, table.topic == topic, table.session >= first, table.session <= last
+        )
+        return {row.session: row.body for row in self._rows(query.order_by(table.session))}
 
 
 def _batch(row: Row[Any]) -> BatchRecord:

@@ -213,14 +213,6 @@ approval = _chained(
     Column("expires_at", Instant),
 )
 Index("approval_by_account", approval.c.account, approval.c.seq)
-outbox = Table(
-    "outbox",
-    metadata,
-    Column("id", String, primary_key=True),
-    Column("topic", String, nullable=False),
-    Column("payload", Text, nullable=False),
-    Column("done_at", Instant),
-)
 position = Table(
     "position",
     metadata,

@@ -103,6 +103,13 @@ class Orders(Protocol):
 
     def events(self, client_order_id: str) -> Sequence[Mapping[str, Any]]: ...
 
+    def touched_since(self, place: int) -> tuple[int, Sequence[OrderIntent]]:
+        """The place of the newest event, and the orders that something happened to after the event at `place`.
+
+        Whoever keeps the place in the transaction in which he writes what he made of the orders hears of each event at
+        least once, and applies it once.
+        """
+
 
 @dataclass(frozen=True)
 class OrderEvent:
@@ -132,6 +139,8 @@ class Book(Protocol):
         """
 
     def fills(self, since: datetime | None = None) -> Sequence[Fill]: ...
+
+    def fills_of(self, client_order_id: str) -> Sequence[Fill]: ...
 
     def movement(self, movement: Movement) -> bool:
         """Book a movement once; False when its activity id is already booked."""

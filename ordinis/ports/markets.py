@@ -110,10 +110,11 @@ class Allocator(Protocol):
 class CostModel(Protocol):
     """One model for the optimiser, the simulator and the report: they cannot disagree."""
 
-    def slippage(self, notional: float, participation: float, volatility: float) -> float:
+    def slippage(self, symbol: str, notional: float, participation: float, volatility: float) -> float:
         """Cost in the price, as a fraction of the traded notional.
 
         Args:
+            symbol: what is traded; a model may know some better than others.
             notional: traded amount in currency, positive.
             participation: traded quantity over average daily volume; NaN when the volume is unknown.
             volatility: of one session's return; NaN when unknown.

@@ -20,6 +20,8 @@ import statsmodels.api as sm
 
 from ordinis.ports import FloatArray
 
+TINY = 1e-300
+
 
 @dataclass(frozen=True)
 class FactorAttribution:
@@ -65,7 +67,10 @@ def factor_attribution(
         raise ValueError(f"{count} sessions cannot determine {width + 1} coefficients")
     if not (np.isfinite(returns).all() and np.isfinite(factors).all()):
         raise ValueError("returns and factors must be finite: leave incomplete sessions out first")
-    model = sm.OLS(returns, np.column_stack([np.ones(count), factors]))
+    design = np.column_stack([np.ones(count), factors])
+    if np.linalg.matrix_rank(design / np.maximum(np.abs(design).max(axis=0), TINY)) <= width:
+        raise ValueError("a factor does not move, or is a copy of others")
+    model = sm.OLS(returns, design)
     fit = model.fit() if newey_west_lags is None else model.fit(cov_type="HAC", cov_kwds={"maxlags": newey_west_lags})
     betas = np.asarray(fit.params, dtype=np.float64)
     t_values = np.asarray(fit.tvalues, dtype=np.float64)

@@ -1,8 +1,8 @@
 """What the book would have lost in a past crisis, and what it would lose in a shock that somebody imagines.
 
 An episode is a stretch of sessions that people remember by name. Each symbol that had prices then moves as it did;
-one that had none moves by its market beta times the market of the episode, and the result says so, for a beta is a
-guess where a price is a fact. A shock is a move of symbols, of sectors or of the whole market at once; what is named
+one that had none moves by its market beta times what the market did, and the result says so, for a beta is a guess
+where a price is a fact. A shock is a move of symbols, of sectors or of the whole market at once; what is named
 closest wins, and the market reaches every symbol through its beta.
 
     loss of symbol i = - weight_i * move_i        weights as fractions of equity, nothing traded meanwhile
@@ -10,6 +10,7 @@ closest wins, and the market reaches every symbol through its beta.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -26,22 +27,24 @@ class Episode:
     name: str
     first: date
     last: date
+    market: float
+    """What the S&P 500 returned, without dividends."""
 
 
 EPISODES = (
-    Episode("Gulf war 1990", date(1990, 7, 17), date(1990, 10, 11)),
-    Episode("Asian and Russian crisis 1998", date(1998, 7, 20), date(1998, 8, 31)),
-    Episode("Dot-com bust 2000 to 2002", date(2000, 3, 27), date(2002, 10, 9)),
-    Episode("September 2001", date(2001, 9, 17), date(2001, 9, 21)),
-    Episode("Quant crisis 2007", date(2007, 8, 1), date(2007, 8, 15)),
-    Episode("Lehman 2008", date(2008, 9, 15), date(2008, 11, 20)),
-    Episode("Flash crash 2010", date(2010, 5, 4), date(2010, 7, 2)),
-    Episode("US downgrade 2011", date(2011, 7, 25), date(2011, 8, 8)),
-    Episode("China devaluation 2015", date(2015, 8, 18), date(2015, 8, 25)),
-    Episode("Volatility spike 2018", date(2018, 1, 29), date(2018, 2, 8)),
-    Episode("Fourth quarter 2018", date(2018, 10, 4), date(2018, 12, 24)),
-    Episode("Pandemic 2020", date(2020, 2, 20), date(2020, 3, 23)),
-    Episode("Inflation 2022", date(2022, 1, 4), date(2022, 10, 12)),
+    Episode("Gulf war 1990", date(1990, 7, 17), date(1990, 10, 11), -0.1992),
+    Episode("Asian and Russian crisis 1998", date(1998, 7, 20), date(1998, 8, 31), -0.1934),
+    Episode("Dot-com bust 2000 to 2002", date(2000, 3, 27), date(2002, 10, 9), -0.4915),
+    Episode("September 2001", date(2001, 9, 17), date(2001, 9, 21), -0.116),
+    Episode("Quant crisis 2007", date(2007, 8, 1), date(2007, 8, 15), -0.0334),
+    Episode("Lehman 2008", date(2008, 9, 15), date(2008, 11, 20), -0.3989),
+    Episode("Flash crash 2010", date(2010, 5, 4), date(2010, 7, 2), -0.1495),
+    Episode("US downgrade 2011", date(2011, 7, 25), date(2011, 8, 8), -0.1677),
+    Episode("China devaluation 2015", date(2015, 8, 18), date(2015, 8, 25), -0.1117),
+    Episode("Volatility spike 2018", date(2018, 1, 29), date(2018, 2, 8), -0.1016),
+    Episode("Fourth quarter 2018", date(2018, 10, 4), date(2018, 12, 24), -0.1963),
+    Episode("Pandemic 2020", date(2020, 2, 20), date(2020, 3, 23), -0.3392),
+    Episode("Inflation 2022", date(2022, 1, 4), date(2022, 10, 12), -0.2543),
 )
 """Falls of the S&P 500 by a tenth and more, and two weeks of 2007 that hit books rather than the index."""
 
@@ -72,9 +75,8 @@ def replay_episode(
     symbols: Sequence[str],
     sessions: Sequence[date],
     closes: FloatArray,
-    market: FloatArray,
     betas: Mapping[str, float],
-) -> StressResult | None:
+) -> StressResult:
     """The book of today through `episode`.
 
     Args:
@@ -82,26 +84,18 @@ def replay_episode(
         symbols: N names, of the columns of `closes`.
         sessions: T in order.
         closes: (T, N), NaN where a symbol had no price.
-        market: (T,) closes of the market.
         betas: market betas; a symbol without a finite one counts as 1.
-
-    Returns:
-        None where the market's prices do not reach over the episode.
     """
-    inside = [place for place, session in enumerate(sessions) if episode.first <= session <= episode.last]
-    covered = inside and inside[0] > 0 and sessions[-1] >= episode.last
-    if not covered or not np.isfinite(market[[inside[0] - 1, inside[-1]]]).all():
-        return None
-    before, after = inside[0] - 1, inside[-1]
-    fall = float(market[after] / market[before] - 1.0)
-    places = {symbol: place for place, symbol in enumerate(symbols)}
+    before, after = bisect_left(sessions, episode.first) - 1, bisect_right(sessions, episode.last) - 1
+    reaches = before >= 0 and sessions[-1] >= episode.last
+    places = {symbol: place for place, symbol in enumerate(symbols)} if reaches else {}
     moves, guessed = {}, []
     for symbol in weights:
         move = _move(closes[:, places[symbol]], before, after) if symbol in places else None
         if move is None:
             guessed.append(symbol)
             beta = betas.get(symbol, 1.0)
-            move = max((beta if np.isfinite(beta) else 1.0) * fall, -1.0)
+            move = max((beta if np.isfinite(beta) else 1.0) * episode.market, -1.0)
         moves[symbol] = move
     return _result(episode.name, weights, moves, guessed)
 

@@ -24,11 +24,14 @@ History = Callable[[datetime, date], PriceHistory]
 
 
 class Advisor:
-    """Answers one question at a time: allocators need not be safe for threads."""
+    """Answers one question at a time: allocators need not be safe for threads.
+
+    `allocator` is asked for the one in force at each question.
+    """
 
     def __init__(
         self,
-        allocator: Allocator,
+        allocator: Callable[[], Allocator],
         history: History,
         calendar: TradingCalendar,
         symbols: Sequence[str],
@@ -53,7 +56,7 @@ class Advisor:
         """
         with self._turn:
             view = self._view_of(portfolio.as_of, session)
-            allocation = self._allocator.allocate(view, portfolio)
+            allocation = self._allocator().allocate(view, portfolio)
         if not allocation.view_sha:
             allocation = replace(allocation, view_sha=view.sha)
         if allocation.view_sha != view.sha:

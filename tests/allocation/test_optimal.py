@@ -12,7 +12,7 @@ import pytest
 from ordinis.allocation.exposure import ExposureControl
 from ordinis.allocation.naive import InverseVolatility
 from ordinis.allocation.optimal import Markowitz, MeanCVaR, MinimumVariance, descend
-from ordinis.costs.models import ProportionalCost
+from ordinis.costs.models import CalibratedCost, ProportionalCost, SquareRootCost
 from ordinis.domain.canonical import canonical
 from ordinis.domain.decisions import Rung
 from ordinis.domain.limits import Limits
@@ -149,6 +149,30 @@ def test_costs_keep_a_book_that_is_nearly_right(view_of, walk, book_of):
     assert cheap.weights == pytest.approx(best, abs=1e-3)
     long = MeanCVaR(LIMITS, costs=ProportionalCost(500.0), holding_sessions=10**8).allocate(view, book_of(near))
     assert long.weights == pytest.approx(best, abs=1e-3)
+
+
+def test_a_symbol_in_which_nothing_trades_is_named_where_its_costs_are_asked(view_of, walk, book_of, caplog):
+    view = view_of(walk(600))
+    volumes = np.full(view.closes.shape, 1e6)
+    costs = MeanCVaR(LIMITS, costs=SquareRootCost(permanent=0.2))
+    assert costs.allocate(replace(view, volumes=volumes), book_of()).rung is Rung.OPTIMISER
+    volumes[-21:, 2] = 0.0
+    given = costs.allocate(replace(view, volumes=volumes), book_of())
+    assert given.rung is Rung.CLOSED_FORM
+    assert "S2: an average daily volume of 0 is not above 0" in given.trace["fallen"]["optimiser"]
+    assert "S2" in caplog.text
+
+
+def test_a_symbol_that_is_dear_to_trade_is_traded_less(view_of, walk, book_of):
+    view = view_of(walk(600))
+    view, book = replace(view, volumes=np.full(view.closes.shape, 1e3)), book_of(dict.fromkeys(view.symbols, 0.1))
+    cheap = SquareRootCost(0.0, 0.0, commission_bps=0.0)
+    for dear in (replace(cheap, permanent=0.3), replace(cheap, eta=0.3), replace(cheap, half_spread_bps=30.0)):
+        model = CalibratedCost("one", cheap, (dear,), {"S1": 0})
+        given = MeanCVaR(LIMITS, costs=model, holding_sessions=1).allocate(view, book)
+        free = MeanCVaR(LIMITS, costs=cheap, holding_sessions=1).allocate(view, book)
+        assert given.rung is Rung.OPTIMISER
+        assert 0.1 <= given.weights["S1"] + 1e-6 < free.weights["S1"] - 0.005
 
 
 def test_costs_belong_to_the_version_and_a_holding_of_no_session_is_refused():

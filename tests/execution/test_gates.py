@@ -497,19 +497,25 @@ def test_what_was_filled_and_then_taken_back_is_not_bought_again(world: World) -
     assert verdict == Denied("G4: 10 asked, 0 of the decided quantity left")
 
 
-def test_what_an_order_that_ended_early_had_taken_back_may_come_again_corrected(world: World) -> None:
+@pytest.mark.parametrize(("side", "other"), [(Side.BUY, Side.SELL), (Side.SELL, Side.BUY)])
+def test_what_an_order_that_ended_early_had_taken_back_may_come_again_corrected(
+    world: World, side: Side, other: Side
+) -> None:
     """The venue takes six back; the same six at another price may be told later, when the rest was sent again."""
-    decision, engine, now = world.decide(("AAPL", Side.BUY, "10")), world.engine(), world.clock.now()
+    if side is Side.SELL:
+        bought(world)
+        world.clock.advance(world.clock.now() + INSTANT)
+    decision, engine, now = world.decide(("AAPL", side, "10")), world.engine(), world.clock.now()
     order = decision.orders[0]
     with world.ledger.begin() as unit:
         intent = engine._written(unit, decision, order, 1, Passed(Decimal(10), Decimal(601)))
         coid = intent.client_order_id
         for state in (OrderState.SENDING, OrderState.WORKING):
             unit.orders.move(coid, state, OrderEvent(f"{coid}:{state}", "local", now, now, {}))
-        filled = Fill("sim", "x1", coid, "AAPL", Side.BUY, Decimal(6), Decimal(60), Decimal(0), now)
+        filled = Fill("sim", "x1", coid, "AAPL", side, Decimal(6), Decimal(60), Decimal(0), now)
         unit.book.fill(filled, source="poll", received_at=now)
         unit.orders.move(coid, OrderState.CANCELED, OrderEvent(f"{coid}:C", "poll", now, now, {}))
-        back = replace(filled, exec_id="x1-bust", side=Side.SELL, reverses="x1")
+        back = replace(filled, exec_id="x1-bust", side=other, reverses="x1")
         unit.book.fill(back, source="poll", received_at=now)
         asked = {
             quantity: engine.gates.admit(

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from ordinis.clock import trading_calendar
+from ordinis.domain.executions import Execution
 from ordinis.domain.orders import Fill, OrderIntent, OrderState, OrderType, Side, TimeInForce
 from ordinis.feedback.executions import (
     LEAST_ORDERS,
     SMALLEST_STEP,
-    Execution,
     by_symbol,
     by_time_of_day,
     by_venue,
@@ -27,6 +27,7 @@ from ordinis.feedback.executions import (
 )
 
 D = Decimal
+CALENDAR = trading_calendar()
 SENT = datetime(2020, 3, 16, 19, 45, tzinfo=UTC)
 
 
@@ -46,7 +47,7 @@ def fill(
 
 
 def test_a_buy_that_paid_more_than_planned_has_a_shortfall() -> None:
-    [row] = executions([intent()], [fill(1, "60", "50.10"), fill(2, "40", "50.05", later=9.0)], "sim")
+    [row] = executions([intent()], [fill(1, "60", "50.10"), fill(2, "40", "50.05", later=9.0)], "sim", CALENDAR)
     assert row.price == D("50.08")
     assert row.shortfall == D("8.00")
     assert row.shortfall_bps == pytest.approx(16.0)
@@ -55,7 +56,7 @@ def test_a_buy_that_paid_more_than_planned_has_a_shortfall() -> None:
 
 def test_a_sale_that_got_more_than_planned_has_a_gain() -> None:
     sale = intent(side=Side.SELL)
-    [row] = executions([sale], [fill(1, "100", "50.10", side=Side.SELL)], "sim")
+    [row] = executions([sale], [fill(1, "100", "50.10", side=Side.SELL)], "sim", CALENDAR)
     assert row.shortfall == D("-10.00")
     assert row.shortfall_bps == pytest.approx(-20.0)
 
@@ -63,17 +64,19 @@ def test_a_sale_that_got_more_than_planned_has_a_gain() -> None:
 def test_a_fill_that_is_heard_twice_counts_once_and_one_taken_back_not_at_all() -> None:
     first = fill(1, "60", "50.10")
     back = replace(fill(2, "20", "50.10", side=Side.SELL, later=5.0), reverses="x1")
-    [row] = executions([intent()], [first, first, back, fill(3, "5", "51", order=None)], "sim")
+    [row] = executions([intent()], [first, first, back, fill(3, "5", "51", order=None)], "sim", CALENDAR)
     assert (row.filled, row.price) == (D(40), D("50.10"))
     whole = replace(back, quantity=D(60))
-    [none] = executions([intent()], [first, whole], "sim")
+    [none] = executions([intent()], [first, whole], "sim", CALENDAR)
     assert (none.filled, none.price, none.first_fill_at) == (D(0), None, None)
     assert math.isnan(none.shortfall_bps)
     assert math.isnan(none.latency)
 
 
 def test_an_order_that_was_never_sent_is_no_execution_and_one_unfilled_lowers_the_rate() -> None:
-    rows = executions([intent(), intent("or1-b"), intent("or1-c", sent_at=None)], [fill(1, "100", "50.05")], "sim")
+    rows = executions(
+        [intent(), intent("or1-b"), intent("or1-c", sent_at=None)], [fill(1, "100", "50.05")], "sim", CALENDAR
+    )
     assert [row.order_id for row in rows] == ["or1-a", "or1-b"]
     found = quality(rows)
     assert (found.orders, found.fill_rate) == (2, 0.5)
@@ -82,7 +85,7 @@ def test_an_order_that_was_never_sent_is_no_execution_and_one_unfilled_lowers_th
 
 
 def test_nothing_filled_has_no_quality_but_a_rate() -> None:
-    found = quality(executions([intent()], [], "sim"))
+    found = quality(executions([intent()], [], "sim", CALENDAR))
     assert found.fill_rate == 0.0
     assert math.isnan(found.shortfall_p50)
     assert math.isnan(quality([]).fill_rate)
@@ -90,7 +93,9 @@ def test_nothing_filled_has_no_quality_but_a_rate() -> None:
 
 def test_the_mean_is_of_money_and_the_percentiles_are_of_orders() -> None:
     large, small = intent("or1-a", quantity="900"), intent("or1-b", quantity="100")
-    rows = executions([large, small], [fill(1, "900", "50.00"), fill(2, "100", "51.00", order="or1-b")], "sim")
+    rows = executions(
+        [large, small], [fill(1, "900", "50.00"), fill(2, "100", "51.00", order="or1-b")], "sim", CALENDAR
+    )
     found = quality(rows)
     assert found.shortfall_mean == pytest.approx(20.0)
     assert found.shortfall_p50 == pytest.approx(100.0)
@@ -98,20 +103,21 @@ def test_the_mean_is_of_money_and_the_percentiles_are_of_orders() -> None:
 
 
 def test_groups_by_symbol_venue_and_half_hour_of_the_session() -> None:
-    calendar = trading_calendar()
-    early = intent("or1-b", symbol="XOM", sent_at=calendar.opens(SENT.date()) + timedelta(minutes=31))
+    early = intent("or1-b", symbol="XOM", sent_at=CALENDAR.opens(SENT.date()) + timedelta(minutes=31))
     night = intent("or1-c", sent_at=SENT + timedelta(hours=8))
-    rows = executions([intent(), early, night], [], "sim")
+    rows = executions([intent(), early, night], [], "sim", CALENDAR)
     assert {name: found.orders for name, found in quality_by(rows, by_symbol).items()} == {"KO": 2, "XOM": 1}
     assert list(quality_by(rows, by_venue)) == ["sim"]
-    assert list(quality_by(rows, by_time_of_day(calendar))) == ["0.5 to 1.0 h", "6.0 to 6.5 h", "closed"]
+    assert list(quality_by(rows, by_time_of_day(CALENDAR))) == ["0.5 to 1.0 h", "6.0 to 6.5 h", "closed"]
 
 
 def orders(paid: Sequence[float]) -> list[Execution]:
     """One order for each shortfall in basis points."""
     sizes = (D(100), D(100), D(50))
     return [
-        Execution(f"or1-{i}", "KO", Side.BUY, "sim", *sizes, D(50) * (1 + D(str(bps)) / 10_000), D(0), SENT, SENT)
+        Execution(
+            f"or1-{i}", "KO", Side.BUY, "sim", SENT.date(), *sizes, D(50) * (1 + D(str(bps)) / 10_000), D(0), SENT, SENT
+        )
         for i, bps in enumerate(paid)
     ]
 

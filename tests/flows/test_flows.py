@@ -99,7 +99,7 @@ class TestBodies:
     @pytest.mark.processes
     def test_without_a_cluster_the_numbers_are_crunched_on_a_small_ray_of_our_own(self, home: Path) -> None:
         code = (
-            "import os; from ordinis.settings import load; from tasks.after_close import on_ray; here = os.getpid(); "
+            "import os; from ordinis.settings import load; from tasks.cluster import on_ray; here = os.getpid(); "
             "settings = load().model_copy(update={'ray_port': 1}); "
             "print(on_ray(settings, lambda number: (number + 1, os.getpid() != here), 41)); "
             "import ray; print(ray.is_initialized())"

@@ -109,7 +109,8 @@ class BookWriter:
         with self.ledger.begin() as unit:
             unit.book.fill(fill, source="poll", received_at=at)
             if coid is not None and reverses is None:
-                unit.orders.move(coid, OrderState.SENDING, OrderEvent(f"{coid}:S:{exec_id}", "local", at, at, {}))
+                sending = OrderEvent(f"{coid}:S:{exec_id}", "local", at, at, {}, sent_at=at)
+                unit.orders.move(coid, OrderState.SENDING, sending)
                 unit.orders.move(coid, OrderState.FILLED, OrderEvent(f"{coid}:F:{exec_id}", "poll", at, at, {}))
             unit.commit()
         return exec_id

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -17,17 +18,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ordinis.costs.models import ProportionalCost, SquareRootCost
+from ordinis.costs.models import CalibratedCost, ProportionalCost, SquareRootCost
 from ordinis.domain.orders import Side
+from ordinis.errors import NoVolume
 from ordinis.evaluation import statistics
 from ordinis.monitoring.axes import periods, spread, thinned
 from ordinis.monitoring.drawing import COLOURS, DARK, WIDE
 from ordinis.monitoring.figures_performance import growth, months
-from ordinis.monitoring.report import Attribution, ReportData, collect, pictures, write_report
+from ordinis.monitoring.findings import Losses, Night
+from ordinis.monitoring.pnl import SessionProfit
+from ordinis.monitoring.report import ReportData, collect, pictures, write_report
 from ordinis.monitoring.report_data import Effect, Track
 from ordinis.monitoring.wording import number, percent, plural
 from ordinis.ports import PriceHistory
-from ordinis.risk.attribution import FactorAttribution, RiskAttribution
+from ordinis.risk.attribution import FactorAttribution, FactorRisk, RiskAttribution
+from ordinis.risk.stress import StressResult
 from tests.monitoring.book import (
     CALENDAR,
     SECTORS,
@@ -39,6 +44,11 @@ from tests.monitoring.book import (
 )
 
 FIGURES = (
+    "session-profit",
+    "profit-by-source",
+    "stress",
+    "risk-by-factor",
+    "risk-by-sector",
     "equity",
     "drawdown",
     "rolling-sharpe",
@@ -97,6 +107,32 @@ def test_expected_impact_takes_volatility_from_the_sessions_before() -> None:
     sigma = np.std([0.01] * 10 + [-0.01] * 11, ddof=1)
     assert data.costs.expected is not None
     assert data.costs.expected[0] == pytest.approx(6000 * (1e-4 + 0.5 * sigma * 0.1))
+
+
+def test_expected_costs_are_those_of_the_symbols_bucket_and_of_the_impact_that_stays() -> None:
+    book = BookWriter()
+    book.deposit(SESSIONS[0], "10000")
+    orders = [("AAPL", Side.BUY, "100", "30"), ("KO", Side.BUY, "100", "20")]
+    decision = book.decide(SESSIONS[0], {"AAPL": 0.3, "KO": 0.2}, orders)
+    book.fill(decision, "AAPL", "30", "0")
+    book.fill(decision, "KO", "20", "0")
+    book.close(SESSIONS[0], {"AAPL": "30", "KO": "20"})
+    before = tuple(CALENDAR.between(CALENDAR.back(SESSIONS[0], 23), SESSIONS[0]))
+    walk = np.cumprod([1.0] + [1.01, 0.99] * 11 + [1.0])
+    closes = PriceHistory(("AAPL", "KO"), before, np.column_stack([30.0 * walk, 20.0 * walk]))
+    free = SquareRootCost(0.0, 0.0, 0.5, 0.0)
+    model = CalibratedCost("one", free, (replace(free, half_spread_bps=2.0), replace(free, permanent=0.4)), {"KO": 1})
+    sigma, adv = np.std([0.01] * 10 + [-0.01] * 11, ddof=1), {"AAPL": 10_000.0, "KO": 1_000.0}
+    data = collect(book.ledger, {}, closes=closes, costs=model, adv=adv)
+    assert data.costs.expected is not None
+    # Nothing for AAPL, which no bucket names; 0.4 / 2 * sigma * 10 % of 2,000 for KO.
+    assert data.costs.expected[0] == pytest.approx(2000 * 0.2 * sigma * 0.1)
+    assert "leave impact out" in " ".join(collect(book.ledger, {}, costs=model, adv=adv).remarks), "KO has an impact"
+    in_both = collect(book.ledger, {}, closes=closes, costs=replace(model, bucket={"AAPL": 0, "KO": 1}), adv=adv)
+    assert in_both.costs.expected is not None
+    assert in_both.costs.expected[0] == pytest.approx(2000 * 0.2 * sigma * 0.1 + 3000 * 2e-4)
+    with pytest.raises(NoVolume, match="KO"):
+        collect(book.ledger, {}, closes=closes, costs=model, adv=adv | {"KO": 0.0})
 
 
 def test_turnover_is_the_larger_way_over_the_equity_before(three: ReportData) -> None:
@@ -364,6 +400,30 @@ class Links(HTMLParser):
                 self.ids.append(value or "")
 
 
+def a_night(session: date, factors: FactorAttribution) -> Night:
+    """Numbers that agree with each other, of a book of AAPL and KO."""
+    return Night(
+        session=session,
+        factor_source="factor ETFs",
+        factors_through=session,
+        remarks=("KO <late>: prices of 252 sessions are not all there, so the risk leaves them out.",),
+        factors=factors,
+        risk=RiskAttribution(0.01, {"AAPL": 0.008, "KO": 0.002}),
+        incremental={"AAPL": 0.006, "KO": 0.001},
+        factor_risk=FactorRisk(0.01, {"market": 0.007, "size": -0.001}, {"AAPL": 0.003, "KO": 0.001}),
+        losses=Losses(0.95, 252, 0.015, 0.021, None, 0.017, 0.024, {"AAPL": 0.018, "KO": 0.003}, 0.05),
+        stress=(
+            StressResult("Pandemic 2020", 0.3, {"AAPL": 0.2, "KO": 0.1}, ()),
+            StressResult("Gulf war 1990", 0.15, {"AAPL": 0.1, "KO": 0.05}, ("AAPL", "KO")),
+        ),
+        profit=SessionProfit(
+            session, Decimal("101.50"), {"market": Decimal("80.00")},
+            {"AAPL": Decimal("30.00"), "KO": Decimal("-4.00")},
+            {"KO": Decimal("2.00")}, Decimal("5.00"), Decimal("1.50"), Decimal("0"),
+        ),
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def full() -> ReportData:
     book, closes = a_longer_book(70)
@@ -371,12 +431,12 @@ def full() -> ReportData:
     factors = FactorAttribution(
         0.0001, 1.2, {"market": 0.8, "size": -0.1}, {"market": 20.0, "size": float("nan")}, 0.7, 0.005, {}, 0.0, 70
     )
-    attribution = Attribution(factors, RiskAttribution(0.01, {"AAPL": 0.008, "KO": 0.002}))
+    night = a_night(SESSIONS[69], factors)
     return collect(
         book.ledger,
         SECTORS,
         {"<b>index</b> & $co$": index},
-        attribution,
+        {SESSIONS[68]: replace(night, session=SESSIONS[68]), SESSIONS[69]: night},
         closes=closes,
         costs=ProportionalCost(10.0),
         rng=np.random.default_rng(0),
@@ -437,6 +497,32 @@ def test_the_page_tells_the_key_numbers_the_interval_and_the_last_decisions(page
     assert "position cap" in page
 
 
+def test_the_page_tells_what_changed_what_it_could_lose_and_what_is_missing(page: str, full: ReportData) -> None:
+    assert "KO &lt;late&gt;: prices of 252 sessions" in page
+    changes = page[page.index('id="changes"') : page.index('id="losses"')]
+    last = full.decisions[-1]
+    if last.session != full.sessions[-1]:
+        assert "Nothing was decided in this session" in changes
+    losses = page[page.index('id="losses"') : page.index("Key numbers")]
+    for told in (percent(0.015, 2), percent(0.021, 2), number(0.024 * float(full.equity[-1]), 0), "four moments"):
+        assert told in losses
+    holdings = page[page.index('id="holdings"') :]
+    assert percent(0.018 / 0.021) in holdings
+    assert percent((0.01 - 0.006) * 252**0.5) in holdings
+
+
+def test_programs_read_the_same_numbers(folder: Path, full: ReportData) -> None:
+    told = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    assert told["session"] == str(full.sessions[-1])
+    assert told["equity"] == float(full.equity[-1])
+    assert told["night"]["profit"]["profit"] == "101.5"
+    assert told["night"]["losses"]["cornish_fisher"] is None
+    assert told["night"]["factors"]["t"]["size"] is None, "what is not known is null"
+    assert {row["symbol"]: row["weight"] for row in told["positions"]} == dict(
+        zip(full.symbols, full.weights[-1].tolist(), strict=True)
+    )
+
+
 def test_the_figures_lie_beside_the_page_and_are_not_blank(folder: Path) -> None:
     assert {path.stem for path in folder.glob("*.png")} == set(FIGURES)
     for path in folder.glob("*.png"):
@@ -449,6 +535,19 @@ def test_the_same_ledger_gives_the_same_bytes(folder: Path, full: ReportData, tm
     again = write_report(full, tmp_path, "Sample <book>", ["Daily volumes are assumed."])
     assert again.read_bytes() == (folder / "report.html").read_bytes()
     assert (tmp_path / "equity.png").read_bytes() == (folder / "equity.png").read_bytes()
+
+
+def test_the_changes_of_the_last_session_are_those_of_its_fills(three: ReportData) -> None:
+    apple, coke = sorted(three.changes, key=lambda change: change.symbol)
+    assert (apple.units, apple.price, apple.shortfall, apple.fees) == (
+        -20,
+        Decimal("62.9"),
+        Decimal("2.0"),
+        Decimal("0.10"),
+    )
+    assert (coke.units, coke.price, coke.shortfall, coke.fees) == (10, Decimal("50.1"), Decimal("1.0"), Decimal("0.05"))
+    assert apple.before == pytest.approx(three.weights[-2, 0])
+    assert apple.now == pytest.approx(three.weights[-1, 0])
 
 
 def test_an_empty_ledger_gives_a_page_that_says_so(tmp_path: Path) -> None:

@@ -11,7 +11,17 @@ import numpy as np
 from ordinis.optimize.region import Region, TradingCosts
 from ordinis.ports import FloatArray
 
-KINDS = ("long only", "long-short", "sector", "turnover", "linear costs", "curved costs", "everything")
+KINDS = (
+    "long only",
+    "long-short",
+    "sector",
+    "turnover",
+    "linear costs",
+    "curved costs",
+    "everything",
+    "square costs",
+    "curved and square costs",
+)
 
 
 @dataclass(frozen=True)
@@ -47,24 +57,30 @@ def a_program(seed: int) -> Program:
             rows.append(row)
             low.append(-np.inf if rng.random() < 0.7 else float(row @ inside) - 0.05)
             high.append(float(row @ inside) + rng.uniform(0.0, 0.1))
-    held = rng.uniform(lower, upper) if kind in ("turnover", "linear costs", "curved costs", "everything") else None
+    held = rng.uniform(lower, upper) if kind in ("turnover", "everything") or kind.endswith("costs") else None
     turnover = None
     if held is not None and kind in ("turnover", "everything"):
         turnover = float(np.abs(inside - held).sum()) * rng.uniform(1.0, 1.5)
     leverage = float(np.abs(inside).sum()) * rng.uniform(1.0, 1.3) if short else None
     region = Region(lower, upper, np.array(rows), np.array(low), np.array(high), leverage, held, turnover)
     linear = rng.uniform(0.0, 2e-3, count)
+    # The first without a charge, as a name of which the volume is unknown.
+    square = rng.uniform(0.0, 5e-2, count) * (np.arange(count) > 0)
     costs = {
         "linear costs": TradingCosts(linear, np.zeros(count)),
-        "curved costs": TradingCosts(linear, rng.uniform(0.0, 1e-2, count), float(rng.choice([1.5, 1.6, 1.75]))),
-        "everything": TradingCosts(linear, rng.uniform(0.0, 1e-2, count)),
+        "curved costs": TradingCosts(linear, rng.uniform(0.0, 1e-2, count), float(rng.choice([1.2, 1.5, 1.6, 1.75]))),
+        "everything": TradingCosts(linear, rng.uniform(0.0, 1e-2, count), square=square),
+        "square costs": TradingCosts(linear, np.zeros(count), square=square),
+        "curved and square costs": TradingCosts(
+            linear, rng.uniform(0.0, 1e-2, count), float(rng.choice([1.1, 1.3, 1.5, 1.8])), square
+        ),
     }.get(kind)
     level = float(rng.choice([0.5, 0.75, 0.9, 0.95, 0.99, rng.uniform(0.3, 0.995)]))
     return Program(kind, returns, level, rng.uniform(0.0, 2.0) * returns.mean(axis=0), region, costs)
 
 
 def reference(program: Program) -> float | None:
-    """The least objective: a linear program by HiGHS, or with power cones by Clarabel where costs are curved.
+    """The least objective: a linear program by HiGHS, or with power cones and squares by Clarabel for curved costs.
 
     None where Clarabel does not call its answer optimal.
     """
@@ -86,7 +102,9 @@ def reference(program: Program) -> float | None:
     curved = costs is not None and costs.curved
     if costs is not None:
         objective += cp.sum(cp.multiply(costs.linear / scale, traded))
-        if curved:
+        if costs.square.any():
+            objective += cp.sum(cp.multiply(costs.square / scale, cp.square(traded)))
+        if costs.power.any():
             objective += cp.sum(cp.multiply(costs.power / scale, cp.power(traded, costs.exponent)))
     problem = cp.Problem(cp.Minimize(objective), rules)
     with warnings.catch_warnings():

@@ -186,7 +186,7 @@ def telling(lie: Callable[[Solved], Solved]) -> Program:
 
     def program(region: Region, costs: TradingCosts | None) -> Conic:
         honest = conic(region, costs)
-        return Liar(honest.region, honest.width, honest.linear, honest.rows, honest.curved)
+        return Liar(honest.region, honest.width, honest.linear, honest.square, honest.rows, honest.curved)
 
     return program
 
@@ -241,7 +241,7 @@ def test_parity_under_a_cap_is_measured_where_the_cap_is() -> None:
 
     def program(region: Region, costs: TradingCosts | None) -> Conic:
         honest = conic(region, costs)
-        return Liar(honest.region, honest.width, honest.linear, honest.rows, honest.curved)
+        return Liar(honest.region, honest.width, honest.linear, honest.square, honest.rows, honest.curved)
 
     with pytest.raises(SolverFailed, match=r"better by \d"):
         SOLVERS["risk parity under a cap"](program)

@@ -159,6 +159,35 @@ def test_costs_keep_the_book_where_a_change_earns_less() -> None:
     assert free[0] == pytest.approx(1.2 / 2.2, abs=1e-6)
 
 
+def test_what_grows_with_the_square_of_a_trade_draws_the_best_book_towards_the_held_one() -> None:
+    mean, variance = np.array([2e-4, -1e-4, 3e-4]), np.array([1e-4, 2e-4, 4e-4])
+    held, square = np.array([0.2, 0.3, 0.0]), np.array([1e-4, 5e-4, 0.0])
+    region = Region(-np.ones(3), np.ones(3), np.zeros((0, 3)), np.zeros(0), np.zeros(0), held=held)
+    costs = TradingCosts(np.zeros(3), np.zeros(3), square=square)
+    weights = mean_variance(mean, np.diag(variance), region, 4.0, costs)
+    # 4 sigma^2 w - mu + 2 s (w - held) = 0
+    np.testing.assert_allclose(weights, (mean + 2 * square * held) / (4 * variance + 2 * square), atol=1e-7)
+
+
+def test_powers_squares_and_leverage_together_are_answered_as_another_modelling_layer_answers_them() -> None:
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        root = rng.normal(size=(6, 6))
+        covariance, mean, held = root @ root.T / 6, rng.normal(size=6) * 0.3, rng.normal(size=6) * 0.2
+        costs = TradingCosts(rng.uniform(0, 0.05, 6), rng.uniform(0, 0.3, 6), 1.5, rng.uniform(0, 0.8, 6))
+        region = Region(np.full(6, -0.5), np.full(6, 0.5), np.ones((1, 6)), np.full(1, 0.2), np.full(1, 0.2), 1.2, held)
+        found = mean_variance(mean, covariance, region, 1.0, costs)
+        w = cp.Variable(6)
+        traded = cp.abs(w - held)
+        charged = costs.linear @ traded + costs.power @ cp.power(traded, 1.5) + costs.square @ cp.square(traded)
+        objective = cp.quad_form(w, cp.psd_wrap(covariance)) / 2 - mean @ w + charged
+        rules = [cp.abs(w) <= 0.5, cp.sum(w) == 0.2, cp.norm1(w) <= 1.2]
+        best = cp.Problem(cp.Minimize(objective), rules).solve(solver=cp.CLARABEL)
+        value = found @ covariance @ found / 2 - mean @ found + costs.of(found - held)
+        assert value == pytest.approx(best, abs=1e-6)
+        np.testing.assert_allclose(found, w.value, atol=1e-3)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

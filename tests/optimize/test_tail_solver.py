@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from ordinis.errors import SolverFailed
+from ordinis.optimize import bounds
 from ordinis.optimize.bounds import lower_bound
 from ordinis.optimize.region import Prices, Region, TradingCosts
 from ordinis.optimize.scenarios import Scenarios, largest_by_sort
@@ -34,9 +35,9 @@ def objective(program: Program, weights: FloatArray) -> float:
 
 
 @pytest.mark.parametrize("kind", range(len(KINDS)), ids=KINDS)
-def test_five_hundred_programs_have_the_objective_that_other_solvers_find(kind: int) -> None:
+def test_seven_hundred_programs_have_the_objective_that_other_solvers_find(kind: int) -> None:
     compared = 0
-    for seed in range(kind, 588, len(KINDS)):
+    for seed in range(kind, 84 * len(KINDS), len(KINDS)):
         program = a_program(seed)
         found = solved(program)
         assert program.region.violation(found.weights) <= OUTSIDE, seed
@@ -49,7 +50,7 @@ def test_five_hundred_programs_have_the_objective_that_other_solvers_find(kind: 
         assert abs(found.objective - best) <= 1e-6 * size, seed
         assert found.bound <= best + 1e-7 * size, seed
         compared += 1
-    # Clarabel gives up on one in five of the programs with power cones; over all kinds more than 500 are left.
+    # Clarabel gives up on one in five of the programs with power cones; over all kinds more than 600 are left.
     assert compared >= 60
 
 
@@ -178,7 +179,7 @@ def test_no_prices_and_no_mixture_make_a_bound_that_weights_fall_below(seed: int
 @pytest.mark.parametrize("power", [1e-3, 0.1])
 def test_impact_of_any_exponent_is_answered(power: float, exponent: float) -> None:
     """Near one the slope of impact hardly falls as a trade does, down to trades of no size at all."""
-    for seed in [*range(5, 61, 7), *range(6, 62, 7), 75, 145]:
+    for seed in [*range(5, 8 * len(KINDS), len(KINDS)), *range(len(KINDS) - 1, 8 * len(KINDS), len(KINDS))]:
         program, rng = a_program(seed), np.random.default_rng(seed)
         assert program.costs is not None
         costs = TradingCosts(program.costs.linear * (seed % 2), rng.uniform(0.0, power, program.region.size), exponent)
@@ -191,19 +192,27 @@ def test_the_bound_of_a_box_with_costs_is_the_least_on_a_grid() -> None:
     region = Region(
         np.array([-0.3]), np.array([0.4]), np.zeros((0, 1)), np.zeros(0), np.zeros(0), 0.35, np.array([0.1]), 0.3
     )
-    grid = np.linspace(-0.3, 0.4, 700_001)
+    # Next to what is held as finely as a small power asks for.
+    near = np.logspace(-18, -3, 3_000)
+    grid = np.concatenate([np.linspace(-0.3, 0.4, 700_001), 0.1 - near, 0.1 + near])
     for slope in np.linspace(-0.03, 0.03, 41):
-        for linear, power, exponent in (
-            (0.0, 0.0, 1.5),
-            (0.002, 0.0, 1.5),
-            (0.001, 0.02, 1.5),
-            (0.0, 0.05, 1.6),
-            (0.0, 0.3, 2.0),
+        for linear, power, exponent, square in (
+            (0.0, 0.0, 1.5, 0.0),
+            (0.002, 0.0, 1.5, 0.0),
+            (0.001, 0.02, 1.5, 0.0),
+            (0.0, 0.05, 1.6, 0.0),
+            (0.0, 0.3, 2.0, 0.0),
+            (0.0, 0.0, 1.5, 0.04),
+            (0.001, 0.02, 1.5, 0.02),
+            (0.0, 0.004, 1.2, 0.1),
+            (0.0, 0.02, 1.1, 1e-9),
+            (0.001, 1e-9, 1.05, 0.05),
+            (0.0, 0.01, 2.0, 0.02),
         ):
-            costs = TradingCosts(np.array([linear]), np.array([power]), exponent)
+            costs = TradingCosts(np.array([linear]), np.array([power]), exponent, np.array([square]))
             traded = np.abs(grid - 0.1)
             values = slope * grid + 0.004 * (np.abs(grid) - 0.35) + 0.003 * (traded - 0.3)
-            values += linear * traded + power * traded**exponent
+            values += linear * traded + power * traded**exponent + square * traded**2
             bound = lower_bound(np.array([slope]), region, costs, Prices(np.zeros(0), 0.004, 0.003))
             assert bound == pytest.approx(values.min(), abs=1e-10)
             assert bound <= values.min() + 1e-15
@@ -306,9 +315,58 @@ def test_scenarios_that_are_none_are_refused(returns: FloatArray, level: float) 
         Scenarios(returns, level)
 
 
+def test_a_weight_without_a_choice_costs_what_it_costs_even_where_its_bounds_cross_by_rounding() -> None:
+    for at in (-0.2, 0.0, 0.3):
+        for crossed in (at, np.nextafter(at, -1.0)):
+            none = np.zeros((0, 1)), np.zeros(0), np.zeros(0)
+            region = Region(np.array([at]), np.array([crossed]), *none, 1.0, np.array([0.1]), 1.0)
+            costs = TradingCosts(np.array([1e-3]), np.array([0.02]), 1.5, np.array([0.03]))
+            bound = lower_bound(np.array([0.01]), region, costs, Prices(np.zeros(0)))
+            assert bound == pytest.approx(0.01 * at + costs.of(np.array([at - 0.1])), abs=1e-15)
+
+
+def test_a_point_that_is_badly_found_weakens_the_bound_and_does_not_falsify_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The equation of power and square has no closed form; whatever solves it, no weights cost less than the bound."""
+    rng = np.random.default_rng(0)
+    count = 2_000
+    lower = rng.uniform(-0.5, 0.1, count)
+    upper = lower + rng.uniform(0.0, 0.6, count)
+    held = rng.uniform(-0.6, 0.7, count)
+    none = np.zeros((0, count)), np.zeros(0), np.zeros(0)
+    region, prices = Region(lower, upper, *none, 1.0, held, 1.0), Prices(np.zeros(0), 0.003, 0.002)
+    costs = TradingCosts(rng.uniform(0, 1e-3, count), rng.uniform(0, 0.02, count), 1.4, rng.uniform(0, 0.05, count))
+    slope = rng.normal(size=count) * 0.03
+    exact = lower_bound(slope, region, costs, prices)
+    honest = bounds._stationary
+    for off in (
+        lambda q: 0.0 * q,
+        lambda q: 0.7 * q,
+        lambda q: 1.4 * q,
+        lambda q: q + 9.0,
+        lambda q: rng.random(count),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(
+                bounds, "_stationary", lambda *asked, off=off: off(np.nan_to_num(honest(*asked), posinf=1e9))
+            )
+            assert lower_bound(slope, region, costs, prices) <= exact + 1e-12
+
+
 @pytest.mark.parametrize(
-    ("linear", "power", "exponent"), [(-1e-3, 0.0, 1.5), (0.0, -1e-3, 1.5), (0.0, 0.1, 1.0), (0.0, 0.1, 2.5)]
+    ("linear", "power", "exponent", "square", "told"),
+    [
+        ([-1e-3], [0.0], 1.5, [0.0], "linear costs is negative"),
+        ([0.0], [-1e-3], 1.5, [0.0], "power costs is negative"),
+        ([0.0], [0.0], 1.5, [-1e-3], "square costs is negative"),
+        ([0.0], [0.1], 1.0, [0.0], "exponent"),
+        ([0.0], [0.1], 2.5, [0.0], "exponent"),
+        ([0.0], [np.nan], 1.5, [0.0], "power costs hold what is not finite"),
+        ([0.0], [0.1], 1.5, [np.inf], "square costs hold what is not finite"),
+        ([0.0, 0.0], [0.1, 0.1], 1.5, [0.1], r"square costs of shape \(1,\), expected \(2,\)"),
+    ],
 )
-def test_costs_that_no_market_has_are_refused(linear: float, power: float, exponent: float) -> None:
-    with pytest.raises(ValueError, match=r"negative|exponent"):
-        TradingCosts(np.array([linear]), np.array([power]), exponent)
+def test_costs_that_no_market_has_are_refused(
+    linear: list[float], power: list[float], exponent: float, square: list[float], told: str
+) -> None:
+    with pytest.raises(ValueError, match=told):
+        TradingCosts(np.array(linear), np.array(power), exponent, np.array(square))

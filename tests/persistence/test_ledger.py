@@ -119,6 +119,31 @@ def wish(kind: OverrideKind, value: float | None = None, symbol: str = "KO", *, 
     return Override(symbol, kind, value, "anna", "a hunch", at, at + timedelta(hours=1))
 
 
+def test_the_orders_that_something_happened_to_since_an_event(ledger: SqlLedger) -> None:
+    decision = a_decision(symbols=("AAPL", "KO"))
+    apple, coke = (an_intent(decision, symbol) for symbol in ("AAPL", "KO"))
+    with ledger.begin() as unit:
+        store(unit, decision)
+        for intent in (apple, coke):
+            unit.orders.add(intent, at=NOW, fence=1)
+        unit.commit()
+    with ledger.begin(write=False) as unit:
+        begun, both = unit.orders.touched_since(0)
+        assert [intent.symbol for intent in both] == ["AAPL", "KO"]
+        assert unit.orders.touched_since(begun) == (begun, [])
+    with ledger.begin() as unit:
+        unit.book.fill(a_fill(coke), source="poll", received_at=NOW)
+        unit.book.fill(a_fill(apple, 2), source="poll", received_at=NOW)
+        unit.orders.move(coke.client_order_id, OrderState.DENIED, event("denied"))
+        unit.commit()
+    with ledger.begin(write=False) as unit:
+        assert [intent.symbol for intent in unit.orders.touched_since(begun)[1]] == ["AAPL", "KO"]
+        place, touched = unit.orders.touched_since(begun + 2)
+        assert (place, [intent.symbol for intent in touched]) == (begun + 3, ["KO"])
+        assert [fill.exec_id for fill in unit.book.fills_of(coke.client_order_id)] == ["x1"]
+        assert [fill.exec_id for fill in unit.book.fills_of(apple.client_order_id)] == ["x2"]
+
+
 def test_an_override_comes_back_as_it_went_in_while_it_is_in_force(ledger: SqlLedger) -> None:
     rows = [wish(OverrideKind.MAX, 0.1), wish(OverrideKind.NO_TRADE), wish(OverrideKind.BASELINE, symbol="")]
     with ledger.begin() as unit:

@@ -9,8 +9,6 @@ from datetime import UTC, date, datetime, timedelta, timezone
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
@@ -18,7 +16,7 @@ from ordinis.errors import NotFound, StoreUnavailable
 from ordinis.persistence.engine import connect
 from ordinis.persistence.record_tables import record_metadata
 from ordinis.persistence.records import JobRun, JobStatus, Records
-from ordinis.persistence.schema import upgrade
+from ordinis.persistence.schema import newest, upgrade
 
 NOW = datetime(2020, 3, 16, 21, 0, 0, 123456, tzinfo=UTC)
 MONDAY, TUESDAY = date(2020, 3, 16), date(2020, 3, 17)
@@ -126,46 +124,21 @@ def test_instants_are_kept_in_utc_to_the_microsecond(records: Records) -> None:
     assert records.batches()[0].at.tzinfo is UTC
 
 
-def test_attribution_is_kept_by_account_session_kind_and_name(records: Records) -> None:
-    records.save_attribution("sim", TUESDAY, "exposure", {"MTUM": 0.25, "alpha": -1e-4})
-    records.save_attribution("sim", MONDAY, "exposure", {"MTUM": 0.1})
-    records.save_attribution("sim", MONDAY, "risk", {"AAPL": 0.01})
-    records.save_attribution("paper", MONDAY, "exposure", {"MTUM": 9.0})
-    found = records.attribution("sim", "exposure")
-    assert found == {MONDAY: {"MTUM": 0.1}, TUESDAY: {"MTUM": 0.25, "alpha": -1e-4}}
-    assert list(found) == [MONDAY, TUESDAY]
-    assert records.attribution("sim", "exposure", first=TUESDAY) == {TUESDAY: found[TUESDAY]}
-    assert records.attribution("sim", "exposure", last=MONDAY) == {MONDAY: found[MONDAY]}
-    assert records.attribution("sim", "nothing") == {}
+def test_a_finding_is_kept_by_account_session_and_topic(records: Records) -> None:
+    records.keep_finding("sim", TUESDAY, "attribution", '{"r":0.25,"s":"\u00fc"}')
+    records.keep_finding("sim", MONDAY, "attribution", "{}")
+    records.keep_finding("sim", MONDAY, "other", "[]")
+    records.keep_finding("paper", MONDAY, "attribution", "null")
+    found = records.findings("sim", "attribution", MONDAY, TUESDAY)
+    assert list(found.items()) == [(MONDAY, "{}"), (TUESDAY, '{"r":0.25,"s":"\u00fc"}')]
+    assert records.findings("sim", "attribution", TUESDAY, TUESDAY) == {TUESDAY: found[TUESDAY]}
+    assert records.findings("sim", "nothing", MONDAY, TUESDAY) == {}
 
 
-def test_attribution_that_is_computed_again_replaces_what_was_there(records: Records) -> None:
-    records.save_attribution("sim", MONDAY, "risk", {"AAPL": 0.01, "XOM": 0.02})
-    records.save_attribution("sim", MONDAY, "risk", {"AAPL": 0.03})
-    assert records.attribution("sim", "risk") == {MONDAY: {"AAPL": 0.03}}
-    records.save_attribution("sim", MONDAY, "risk", {})
-    assert records.attribution("sim", "risk") == {}
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_number_that_is_not_finite_is_refused_and_the_old_ones_stay(records: Records, value: float) -> None:
-    records.save_attribution("sim", MONDAY, "risk", {"AAPL": 0.01})
-    with pytest.raises(ValueError, match="leave out what is not known"):
-        records.save_attribution("sim", MONDAY, "risk", {"AAPL": 0.02, "XOM": value})
-    assert records.attribution("sim", "risk") == {MONDAY: {"AAPL": 0.01}}
-
-
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    values=st.dictionaries(
-        st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), min_size=1),
-        st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False),
-        min_size=1,
-    )
-)
-def test_numbers_come_back_as_they_went_in(records: Records, values: dict[str, float]) -> None:
-    records.save_attribution("sim", MONDAY, "any", values)
-    assert records.attribution("sim", "any") == {MONDAY: values}
+def test_a_finding_that_is_made_again_replaces_what_was_there(records: Records) -> None:
+    records.keep_finding("sim", MONDAY, "attribution", "1")
+    records.keep_finding("sim", MONDAY, "attribution", "2")
+    assert records.findings("sim", "attribution", MONDAY, MONDAY) == {MONDAY: "2"}
 
 
 def test_the_migrations_make_the_tables_that_the_code_uses(records: Records, database_url: str) -> None:
@@ -179,7 +152,7 @@ def test_the_ledger_and_the_records_may_share_a_database(records: Records, datab
     upgrade(engine, "ledger")
     upgrade(engine, "records")
     with engine.connect() as connection:
-        assert connection.execute(text("SELECT version_num FROM records_version")).scalar() == "records_0001"
+        assert connection.execute(text("SELECT version_num FROM records_version")).scalar() == newest("records")
 
 
 def test_a_database_without_the_tables_says_so(database_url: str) -> None:

@@ -11,14 +11,13 @@ from skfolio.datasets import load_sp500_dataset, load_sp500_index
 from ordinis.risk.stress import EPISODES, Episode, Shock, apply_shock, replay_episode
 
 SESSIONS = [date(2020, 3, day) for day in (2, 3, 4, 5, 6)]
-MARKET = np.array([100.0, 100.0, 90.0, 80.0, 88.0])
 CLOSES = np.column_stack([[50.0, 50.0, 45.0, 30.0, 40.0], [np.nan, np.nan, 10.0, 9.0, 9.0]])
-FALL = Episode("the fall", date(2020, 3, 4), date(2020, 3, 5))
+FALL = Episode("the fall", date(2020, 3, 4), date(2020, 3, 5), -0.2)
 
 
 def replay(episode: Episode = FALL, weights: dict[str, float] | None = None, **betas: float):  # type: ignore[no-untyped-def]
     book = weights or {"OLD": 0.5, "NEW": 0.25}
-    return replay_episode(episode, book, ["OLD", "NEW"], SESSIONS, CLOSES, MARKET, betas)
+    return replay_episode(episode, book, ["OLD", "NEW"], SESSIONS, CLOSES, betas)
 
 
 def test_a_symbol_moves_as_it_did_and_one_without_prices_by_its_beta() -> None:
@@ -57,8 +56,10 @@ def test_a_short_position_gains() -> None:
     ],
     ids=["no close before", "no close at the end", "long ago"],
 )
-def test_an_episode_that_the_prices_do_not_reach_over_has_no_result(first: date, last: date) -> None:
-    assert replay(Episode("not covered", first, last)) is None
+def test_an_episode_that_the_prices_do_not_reach_over_is_guessed_whole(first: date, last: date) -> None:
+    found = replay(Episode("not covered", first, last, -0.3), OLD=2.0)
+    assert found.guessed == ("OLD", "NEW")
+    assert found.parts == pytest.approx({"OLD": 0.5 * 2.0 * 0.3, "NEW": 0.25 * 0.3})
 
 
 def test_the_named_episodes_fell_as_the_index_did() -> None:
@@ -66,21 +67,15 @@ def test_the_named_episodes_fell_as_the_index_did() -> None:
     sessions = [stamp.date() for stamp in index.index]
     symbols = list(stocks.columns)
     weights = dict.fromkeys(symbols, 1.0 / len(symbols))
-    falls = {}
+    closes, of_index = stocks.reindex(index.index).to_numpy(), index.to_numpy()[:, None]
     for episode in EPISODES:
-        closes = stocks.reindex(index.index).to_numpy()
-        of_market = replay_episode(
-            episode, {"SPX": 1.0}, ["SPX"], sessions, index.to_numpy()[:, None], index.to_numpy(), {}
-        )
-        of_book = replay_episode(episode, weights, symbols, sessions, closes, index.to_numpy(), {})
-        assert of_market is not None, episode
-        assert of_book is not None, episode
+        of_market = replay_episode(episode, {"SPX": 1.0}, ["SPX"], sessions, of_index, {})
+        of_book = replay_episode(episode, weights, symbols, sessions, closes, {})
+        assert not of_market.guessed
         assert not of_book.guessed
+        assert of_market.loss == pytest.approx(-episode.market, abs=5e-5), episode
         assert of_book.loss == pytest.approx(sum(of_book.parts.values()))
-        falls[episode.name] = of_market.loss
-    assert falls["Pandemic 2020"] == pytest.approx(0.339, abs=1e-3)
-    assert falls["Lehman 2008"] == pytest.approx(0.399, abs=1e-3)
-    assert all(fall > (0.03 if "Quant" in name else 0.10) for name, fall in falls.items())
+        assert episode.market < (-0.03 if "Quant" in episode.name else -0.10)
 
 
 BOOK = {"KO": 0.2, "XOM": 0.3, "AAPL": 0.1}

@@ -49,7 +49,7 @@ def allocator(limits: Limits) -> Allocator:
 
 @pytest.fixture
 def advisor(allocator: Allocator, history: PriceHistory) -> Advisor:
-    return Advisor(allocator, lambda _as_of, _session: history, trading_calendar(), SYMBOLS, lambda: AS_OF)
+    return Advisor(lambda: allocator, lambda _as_of, _session: history, trading_calendar(), SYMBOLS, lambda: AS_OF)
 
 
 @pytest.fixture

@@ -219,7 +219,7 @@ class TestHealth:
         def no_history(_as_of: object, _session: object) -> PriceHistory:
             raise DataUnavailable("bar store", "sessions", "ingest them first")
 
-        app = create_app(Advisor(allocator, no_history, trading_calendar(), SYMBOLS, lambda: AS_OF), TOKEN)
+        app = create_app(Advisor(lambda: allocator, no_history, trading_calendar(), SYMBOLS, lambda: AS_OF), TOKEN)
         stranger, friend = TestClient(app), TestClient(app, headers=AUTHORISED)
         assert stranger.get("/healthz").status_code == 200
         assert stranger.get("/readyz").status_code == friend.get("/readyz").status_code == 503
@@ -275,7 +275,8 @@ class TestFailures:
         status: int,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        advisor = Advisor(Failing(allocator, **failing), lambda *_: history, trading_calendar(), SYMBOLS, lambda: AS_OF)
+        failed = Failing(allocator, **failing)
+        advisor = Advisor(lambda: failed, lambda *_: history, trading_calendar(), SYMBOLS, lambda: AS_OF)
         response = ask(TestClient(create_app(advisor, TOKEN), headers=AUTHORISED), question)
         assert response.status_code == status
         assert fields(response) == []
@@ -287,7 +288,7 @@ class TestFailures:
         self, allocator: Allocator, history: PriceHistory, question: Question
     ) -> None:
         forgetful = Failing(allocator, change={"view_sha": ""})
-        advisor = Advisor(forgetful, lambda *_: history, trading_calendar(), SYMBOLS, lambda: AS_OF)
+        advisor = Advisor(lambda: forgetful, lambda *_: history, trading_calendar(), SYMBOLS, lambda: AS_OF)
         assert len(ask(TestClient(create_app(advisor, TOKEN), headers=AUTHORISED), question).json()["view_sha"]) == 64
 
 
@@ -298,7 +299,7 @@ def test_the_view_of_one_instant_is_cut_once(allocator: Allocator, history: Pric
         cuts.append((as_of, session))
         return history
 
-    advisor = Advisor(allocator, counted, trading_calendar(), SYMBOLS, lambda: AS_OF)
+    advisor = Advisor(lambda: allocator, counted, trading_calendar(), SYMBOLS, lambda: AS_OF)
     client = TestClient(create_app(advisor, TOKEN), headers=AUTHORISED)
     for _ in range(3):
         assert ask(client, question).status_code == 200

@@ -81,7 +81,7 @@ def view_of(history: PriceHistory) -> MarketView:
 
 
 def application(allocator: Allocator, history: PriceHistory) -> FastAPI:
-    return create_app(Advisor(allocator, lambda *_: history, trading_calendar(), SYMBOLS, lambda: AS_OF), TOKEN)
+    return create_app(Advisor(lambda: allocator, lambda *_: history, trading_calendar(), SYMBOLS, lambda: AS_OF), TOKEN)
 
 
 @pytest.mark.parametrize("allocator", [EqualWeight(LIMITS), InverseVolatility(LIMITS), Holding(LIMITS)])

@@ -96,7 +96,7 @@ CREATE TABLE ledger_version (
 	CONSTRAINT ledger_version_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO "ledger_version" VALUES('ledger_0005');
+INSERT INTO "ledger_version" VALUES('ledger_0006');
 
 CREATE TABLE movement (
 	seq INTEGER NOT NULL, 
@@ -168,14 +168,6 @@ CREATE TABLE order_intent (
 	UNIQUE (seq), 
 	FOREIGN KEY(decision_id) REFERENCES decision (id), 
 	UNIQUE (broker_order_id)
-);
-
-CREATE TABLE outbox (
-	id VARCHAR NOT NULL, 
-	topic VARCHAR NOT NULL, 
-	payload TEXT NOT NULL, 
-	done_at VARCHAR(27), 
-	PRIMARY KEY (id)
 );
 
 CREATE TABLE override (

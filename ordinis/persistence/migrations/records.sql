@@ -1,12 +1,3 @@
-CREATE TABLE attribution (
-	account VARCHAR NOT NULL, 
-	session DATE NOT NULL, 
-	kind VARCHAR NOT NULL, 
-	name VARCHAR NOT NULL, 
-	value FLOAT NOT NULL, 
-	PRIMARY KEY (account, session, kind, name)
-);
-
 CREATE TABLE batch (
 	id VARCHAR(64) NOT NULL, 
 	contract VARCHAR NOT NULL, 
@@ -17,6 +8,48 @@ CREATE TABLE batch (
 	reasons TEXT NOT NULL, 
 	at VARCHAR(27) NOT NULL, 
 	PRIMARY KEY (id)
+);
+
+CREATE TABLE calibration (
+	account VARCHAR NOT NULL, 
+	session DATE NOT NULL, 
+	version VARCHAR(64) NOT NULL, 
+	promoted BOOLEAN NOT NULL, 
+	reason TEXT NOT NULL, 
+	numbers TEXT NOT NULL, 
+	PRIMARY KEY (account, session)
+);
+
+CREATE TABLE consumed (
+	account VARCHAR NOT NULL, 
+	topic VARCHAR NOT NULL, 
+	place INTEGER NOT NULL, 
+	PRIMARY KEY (account, topic)
+);
+
+CREATE TABLE execution (
+	account VARCHAR NOT NULL, 
+	order_id VARCHAR(48) NOT NULL, 
+	symbol VARCHAR NOT NULL, 
+	side VARCHAR NOT NULL, 
+	venue VARCHAR NOT NULL, 
+	session DATE NOT NULL, 
+	asked TEXT NOT NULL, 
+	filled TEXT NOT NULL, 
+	arrival TEXT NOT NULL, 
+	price TEXT, 
+	fees TEXT NOT NULL, 
+	sent_at VARCHAR(27) NOT NULL, 
+	first_fill_at VARCHAR(27), 
+	PRIMARY KEY (account, order_id)
+);
+
+CREATE TABLE finding (
+	account VARCHAR NOT NULL, 
+	session DATE NOT NULL, 
+	topic VARCHAR NOT NULL, 
+	body TEXT NOT NULL, 
+	PRIMARY KEY (account, session, topic)
 );
 
 CREATE TABLE job_run (
@@ -45,6 +78,8 @@ CREATE TABLE records_version (
 	CONSTRAINT records_version_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO "records_version" VALUES('records_0001');
+INSERT INTO "records_version" VALUES('records_0002');
 
 CREATE INDEX ix_batch_at ON batch (at);
+
+CREATE INDEX execution_by_time ON execution (account, sent_at, order_id);

@@ -1,0 +1,98 @@
+"""What the book's orders paid, beside what the market was like then: executions as a calibration needs them.
+
+Volume and volatility of an order are those that its plan could know: of the sessions before its own, by the bars where
+they have volumes, else the daily volume of the reference file. Orders of which that is not known, or of which nothing
+was kept, are left out and counted.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ordinis.costs.execution import VOLATILITY_SESSIONS, session_volatility
+from ordinis.domain.executions import BASIS_POINTS, Execution
+from ordinis.domain.instruments import Instrument
+from ordinis.domain.orders import Side
+from ordinis.feedback.calibration import PaidCosts, liquidity_buckets
+from ordinis.ports import FloatArray, PriceHistory
+
+
+@dataclass(frozen=True)
+class Paid:
+    costs: PaidCosts
+    orders: tuple[Execution, ...]
+    """Of each row of `costs`."""
+    left_out: int
+    """Orders whose cost, volume or volatility is not known."""
+
+
+def daily_volumes(history: PriceHistory, before: int, reference: Mapping[str, Instrument]) -> dict[str, float]:
+    """Units of an average day, by symbol, from the sessions before row `before`; NaN where nobody knows."""
+    volumes = np.full(len(history.symbols), np.nan)
+    if history.volumes is not None and before > 0:
+        recent = history.volumes[max(0, before - VOLATILITY_SESSIONS) : before]
+        known = np.isfinite(recent).all(axis=0)
+        volumes[known] = recent[:, known].mean(axis=0)
+    found = dict(zip(history.symbols, volumes.tolist(), strict=True))
+    for symbol, volume in found.items():
+        instrument = reference.get(symbol)
+        if not volume > 0.0 and instrument is not None and instrument.adv is not None:
+            found[symbol] = instrument.adv
+    return found
+
+
+def buckets(history: PriceHistory, reference: Mapping[str, Instrument], count: int) -> dict[str, int]:
+    """Liquidity bucket by symbol, 0 for the most liquid, at the end of `history`; without those of unknown volume."""
+    volumes = daily_volumes(history, len(history.sessions), reference)
+    money = {}
+    for place, symbol in enumerate(history.symbols):
+        closes = history.closes[:, place]
+        seen = closes[np.isfinite(closes)]
+        if len(seen) and volumes[symbol] > 0.0:
+            money[symbol] = volumes[symbol] * float(seen[-1])
+    places = liquidity_buckets(np.array(list(money.values())), count)
+    return dict(zip(money, places.tolist(), strict=True))
+
+
+def paid_costs(
+    orders: Sequence[Execution], history: PriceHistory, reference: Mapping[str, Instrument], bucket: Mapping[str, int]
+) -> Paid:
+    """What `orders` paid, oldest first.
+
+    Args:
+        history: closes, and volumes where known, from a month before the first order to the session of the last.
+        bucket: liquidity bucket by symbol; orders in others are left out.
+    """
+    rows, kept = [], []
+    knowledge: dict[int, tuple[Mapping[str, float], Mapping[str, float]]] = {}
+    column = {symbol: place for place, symbol in enumerate(history.symbols)}
+    for order in orders:
+        if not order.notional or order.symbol not in column or order.symbol not in bucket:
+            continue
+        row = bisect_left(history.sessions, order.session)
+        if row not in knowledge:
+            volatility = session_volatility(history.symbols, history.closes[:row])
+            knowledge[row] = volatility, daily_volumes(history, row, reference)
+        sigma, volume = (known.get(order.symbol, np.nan) for known in knowledge[row])
+        if not (np.isfinite(sigma) and volume > 0.0):
+            continue
+        there = row < len(history.sessions) and history.sessions[row] == order.session
+        close = float(history.closes[row, column[order.symbol]]) if there else np.nan
+        sign = 1.0 if order.side is Side.BUY else -1.0
+        rows.append(
+            (
+                order.shortfall_bps / BASIS_POINTS,
+                float(order.filled) / volume,
+                sigma,
+                bucket[order.symbol],
+                sign * (close / float(order.arrival) - 1.0),
+            )
+        )
+        kept.append(order)
+    table: FloatArray = np.array(rows, dtype=np.float64).reshape(len(rows), 5)
+    costs = PaidCosts(table[:, 0], table[:, 1], table[:, 2], table[:, 3].astype(np.int64), table[:, 4])
+    return Paid(costs, tuple(kept), len(orders) - len(kept))

@@ -1,0 +1,246 @@
+"""What a night's attribution needs to know, read and put into arrays that can be computed on elsewhere.
+
+The book's returns are time-weighted. Each is set beside what the factors returned over the same time: over one session;
+over a gap where sessions are missing from the ledger, the factors' returns compounded; over a month where the factors
+are monthly. A time of which some factor is not known is left out of the regression.
+"""
+
+from __future__ import annotations
+
+import logging
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from itertools import pairwise
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from ordinis.clock import TradingCalendar
+from ordinis.domain.canonical import to_decimal
+from ordinis.errors import DataUnavailable
+from ordinis.monitoring.pnl import Prices
+from ordinis.monitoring.report_trading import Traded, read_trading
+from ordinis.ports import FloatArray, Ledger, PriceHistory
+
+if TYPE_CHECKING:
+    from ordinis.data.factors import FactorTable
+
+logger = logging.getLogger(__name__)
+
+WINDOW = 252
+
+
+class Bars(Protocol):
+    """Where closes come from."""
+
+    def history(self, symbols: tuple[str, ...], first: date, last: date) -> PriceHistory: ...
+
+
+@dataclass(frozen=True)
+class BookHistory:
+    """T times of the book, W sessions of N held symbols, L sessions of all prices there are."""
+
+    session: date
+    traded: Traded
+    growth: FloatArray
+    """Of the book, per valued session, oldest first: 1 plus its return."""
+    returns: FloatArray
+    """(T,) of the book above the risk-free rate where the factors' source knows one, oldest first."""
+    factors: FloatArray
+    """(T, F)."""
+    names: tuple[str, ...]
+    """F factors."""
+    source: str
+    through: date | None
+    """The last factor returns that were known."""
+    daily: bool
+    """Whether the factors are of sessions rather than of months."""
+    late: bool
+    """Whether factor returns are missing that should be out."""
+    today: FloatArray | None
+    """(F,) of the session itself, since the valued session before; None where they are not known."""
+    weights: Mapping[str, float]
+    """Fraction of equity at the last close, by symbol held."""
+    symbols: tuple[str, ...]
+    """Those with a complete window."""
+    held: FloatArray
+    """(W, N) returns of `symbols`."""
+    held_factors: FloatArray
+    """(W, F) over the same sessions; NaN where not known."""
+    before: Prices
+    """Closes of the valued session before, by symbol held or traded."""
+    now: Prices
+    sessions: tuple[date, ...]
+    closes: FloatArray
+    """(L, M) of the held symbols, in the order of `weights`."""
+    remarks: tuple[str, ...]
+
+
+def valued(ledger: Ledger, session: date) -> bool:
+    """Whether the ledger has the book's value at the close of `session`."""
+    with ledger.begin(write=False) as unit:
+        return any(row.session == session for row in unit.book.valuations())
+
+
+def read(
+    ledger: Ledger, bars: Bars, calendar: TradingCalendar, session: date, factors: FactorTable | None, why: str = ""
+) -> BookHistory:
+    """The book as of the close of `session`.
+
+    Args:
+        factors: as they are known now; None where they cannot be read, and `why`.
+
+    Raises:
+        DataUnavailable: the ledger has not valued that session, or the store lacks the closes of a holding.
+    """
+    with ledger.begin(write=False) as unit:
+        traded = read_trading(unit)
+    if session not in traded.index.sessions:
+        raise DataUnavailable(f"ledger of {ledger.account}", f"value of {session}", "the actor values it at the close")
+    row = traded.index.sessions.index(session)
+    known, remarks = _known(factors, session, why)
+    growth = (traded.equity / traded.equity_before)[: row + 1]
+    returns, theirs = _beside(traded.index.sessions[: row + 1], growth, known, calendar)
+    now = _closes_of(traded, bars, session)
+    before = _closes_of(traded, bars, traded.index.sessions[row - 1]) if row else {}
+    weights = _weights(traded, now, row)
+    symbols, held, left_out = _held_returns(bars, calendar, tuple(weights), session)
+    sessions = tuple(calendar.between(calendar.back(session, WINDOW), session))
+    daily = known is None or known.period == "session"
+    history = bars.history(tuple(weights), date.min, session)
+    since = traded.index.sessions[row - 1] if row else calendar.previous_session(session)
+    today = _compounded(known, since, session, calendar) if known is not None and daily else None
+    return BookHistory(
+        session=session,
+        traded=traded,
+        growth=growth,
+        returns=returns,
+        factors=theirs,
+        names=() if known is None else known.names,
+        source="none" if factors is None else factors.source,
+        through=None if known is None or not known.dates else known.dates[-1],
+        daily=daily,
+        late=known is not None and known.late(session),
+        today=None if today is None or not np.isfinite(today).all() else today,
+        weights=weights,
+        symbols=symbols,
+        held=held,
+        held_factors=_by_session(known, sessions[1:]) if daily else np.zeros((len(sessions) - 1, 0)),
+        before=before,
+        now=now,
+        sessions=history.sessions,
+        closes=history.closes,
+        remarks=(*remarks, *left_out),
+    )
+
+
+def _known(table: FactorTable | None, session: date, why: str) -> tuple[FactorTable | None, list[str]]:
+    """What of `table` was out on the evening of `session`, and what is to be said of that."""
+    if table is None:
+        return None, [f"No factors: {why}. Risk is by plain covariance, and no return is explained by factors."]
+    known = table.known_by(session).between(date.min, session)
+    if not known.late(session):
+        return known, []
+    last = known.dates[-1] if known.dates else "never"
+    return known, [
+        f"Factor returns of {table.source} are late: the last are of {last}, those up to {known.due(session)} should "
+        f"be out. Risk is by plain covariance until they come."
+    ]
+
+
+def _beside(
+    sessions: tuple[date, ...], growth: FloatArray, table: FactorTable | None, calendar: TradingCalendar
+) -> tuple[FloatArray, FloatArray]:
+    """(T,) returns of the book and (T, F) of the factors over the same times, at most WINDOW of them."""
+    if table is None:
+        return growth[1:][-WINDOW:] - 1.0, np.zeros((len(growth[1:][-WINDOW:]), 0))
+    ends = [row for row, session in enumerate(sessions) if table.period == "session" or _ends_month(session, calendar)]
+    returns, factors = [], []
+    for first, last in list(pairwise(ends))[-WINDOW:]:
+        theirs = _compounded(table, sessions[first], sessions[last], calendar)
+        if np.isfinite(theirs).all():
+            risk_free = _risk_free(table, sessions[first], sessions[last])
+            returns.append(float(np.prod(growth[first + 1 : last + 1])) - 1.0 - risk_free)
+            factors.append(theirs)
+    width = len(table.names)
+    return np.array(returns), np.array(factors, dtype=np.float64).reshape(len(returns), width)
+
+
+def _ends_month(session: date, calendar: TradingCalendar) -> bool:
+    return calendar.next_session(session).month != session.month
+
+
+def _rows(table: FactorTable, after: date, last: date) -> slice:
+    """Rows of `table` that lie after `after` and not after `last`; a month's row bears its last calendar day."""
+    if table.period == "session":
+        return slice(bisect_right(table.dates, after), bisect_right(table.dates, last))
+    months = [(day.year, day.month) for day in table.dates]
+    return slice(bisect_right(months, (after.year, after.month)), bisect_right(months, (last.year, last.month)))
+
+
+def _compounded(table: FactorTable, after: date, last: date, calendar: TradingCalendar) -> FloatArray:
+    """(F,) returns from the close of `after` to that of `last`; NaN where a row is missing."""
+    rows = _rows(table, after, last)
+    if table.period == "month":
+        expected = 12 * (last.year - after.year) + last.month - after.month
+    else:
+        expected = len(calendar.between(after, last)) - 1
+    if rows.stop - rows.start != expected:
+        return np.full(len(table.names), np.nan)
+    return np.asarray(np.prod(1.0 + table.returns[rows], axis=0) - 1.0)
+
+
+def _risk_free(table: FactorTable, after: date, last: date) -> float:
+    return float(np.prod(1.0 + np.nan_to_num(table.risk_free[_rows(table, after, last)])) - 1.0)
+
+
+def _by_session(table: FactorTable | None, sessions: tuple[date, ...]) -> FloatArray:
+    """(W, F) NaN where the table has no row."""
+    if table is None:
+        return np.zeros((len(sessions), 0))
+    rows = {day: row for row, day in enumerate(table.dates)}
+    nothing = np.full(len(table.names), np.nan)
+    return np.array([table.returns[rows[day]] if day in rows else nothing for day in sessions])
+
+
+def _closes_of(traded: Traded, bars: Bars, session: date) -> dict[str, Decimal]:
+    """Of everything that was ever held or traded and has a close in `session`."""
+    symbols = tuple(sorted(traded.symbols))
+    if not symbols:
+        return {}
+    history = bars.history(symbols, session, session)
+    found = history.closes[0] if len(history.closes) else np.full(len(symbols), np.nan)
+    return {symbol: to_decimal(close) for symbol, close in zip(symbols, found.tolist(), strict=True) if close == close}
+
+
+def _weights(traded: Traded, closes: Prices, row: int) -> dict[str, float]:
+    """Of equity at the close of row `row`, by symbol held."""
+    session, equity = traded.index.sessions[row], traded.equity[row]
+    symbols = tuple(sorted(traded.symbols))
+    units = dict(zip(symbols, traded.units(symbols)[row].tolist(), strict=True))
+    unpriced = [symbol for symbol in symbols if units[symbol] and symbol not in closes]
+    if unpriced:
+        raise DataUnavailable("bar store", f"close of {', '.join(unpriced)} for {session}", "ingest it first")
+    return {symbol: float(units[symbol] * float(closes[symbol]) / equity) for symbol in symbols if units[symbol]}
+
+
+def _held_returns(
+    bars: Bars, calendar: TradingCalendar, symbols: tuple[str, ...], session: date
+) -> tuple[tuple[str, ...], FloatArray, list[str]]:
+    """The symbols with a complete window, their (W, N) returns, and a remark on the others."""
+    if not symbols:
+        return (), np.zeros((WINDOW, 0)), []
+    history = bars.history(symbols, calendar.back(session, WINDOW), session)
+    complete = np.asarray(np.isfinite(history.closes).all(axis=0)) & (len(history.closes) == WINDOW + 1)
+    kept = tuple(symbol for symbol, whole in zip(history.symbols, complete, strict=True) if whole)
+    told = []
+    if kept != symbols:
+        left_out = ", ".join(sorted(set(symbols) - set(kept)))
+        logger.warning("left out of the risk for want of prices symbols=%s sessions=%d", left_out, WINDOW)
+        told = [f"{left_out}: prices of {WINDOW} sessions are not all there, so the risk leaves them out."]
+    closes = history.closes[:, complete]
+    returns = closes[1:] / closes[:-1] - 1.0 if kept else np.zeros((WINDOW, 0))
+    return kept, returns, told
