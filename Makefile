@@ -43,6 +43,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.mean_cvar
 	$(BIN)/python -m benchmarks.rolling
 	$(BIN)/python -m benchmarks.allocations
+	$(BIN)/python -m benchmarks.projection
 	$(BIN)/python -m benchmarks.cycle
 	$(BIN)/python -m benchmarks.order_path
 	$(BIN)/python -m benchmarks.recovery

@@ -91,11 +91,17 @@ class StaleView(OrdinisError):
 
 
 class InfeasibleLimits(OrdinisError):
-    """No allocation can meet all limits at once."""
+    """No allocation can meet all limits at once.
 
-    def __init__(self, conflict: Sequence[str]) -> None:
+    Every conflict is an irreducible set: without any one of its limits the others can be met. No two share a limit, and
+    without all that are named the request can be met.
+    """
+
+    def __init__(self, conflict: Sequence[str], further: Sequence[Sequence[str]] = ()) -> None:
         self.conflict = tuple(conflict)
-        super().__init__("no allocation meets these limits together: " + ", ".join(self.conflict))
+        self.conflicts = (self.conflict, *(tuple(other) for other in further))
+        named = "; nor these: ".join(", ".join(each) for each in self.conflicts)
+        super().__init__(f"no allocation meets these limits together: {named}")
 
 
 class SolverFailed(OrdinisError):

@@ -1,7 +1,7 @@
 """The one way out of every allocator: raw weights, projection, certificate, Allocation.
 
-Whatever a model or solver wished for, what leaves is the nearest vector inside the limits, measured by code that the
-projection does not share, with the wish beside it in the trace. Two quantities are estimated here, the same for all:
+Whatever a model or solver wished for, what leaves is the nearest vector inside the limits, both measured by code that
+the projection does not share, with the wish beside it in the trace. Two quantities are estimated here, for all alike:
 
     expected P&L of symbol i = weight_i * equity * horizon * mean of its last 252 session returns
     confidence               = share of the view's symbols with a complete history over the allocator's lookback
@@ -16,7 +16,8 @@ cap, and the certificate then says so.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -27,7 +28,7 @@ from ordinis.domain.decisions import Allocation, Rung
 from ordinis.domain.limits import Limits
 from ordinis.domain.portfolio import PortfolioSnapshot
 from ordinis.errors import AllocationRefused
-from ordinis.optimize.certificate import certify
+from ordinis.optimize.certificate import certify, farther_than_need_be
 from ordinis.optimize.projection import project
 from ordinis.ports import FloatArray, MarketView
 
@@ -35,6 +36,10 @@ EXPECTATION_SESSIONS = 252
 LEAST_SESSIONS = 21
 """Returns below which a trailing mean says nothing at all."""
 
+NEAREST = 1e-14
+"""Squared distance from the nearest weights inside the limits, of the square of what was moved: both round alike."""
+
+Nearest = Callable[[FloatArray, Sequence[str], Limits], FloatArray]
 BoolArray = NDArray[np.bool_]
 
 
@@ -61,23 +66,33 @@ def answer(
     confidence: float,
     trace: Mapping[str, object],
     horizon_sessions: int = 1,
+    nearest: Nearest = project,
 ) -> Allocation:
     """Turn (N,) raw weights by `view.symbols` into an allocation inside the limits.
 
     What is held in a symbol outside the view gets weight 0 and is named in the trace as "outside_view".
 
+    Args:
+        nearest: moves raw weights inside the limits, and is not believed.
+
     Raises:
-        AllocationRefused: a raw weight is not finite, or the projected ones fail their certificate.
+        AllocationRefused: a raw weight is not finite, the projected ones fail their certificate, or others inside the
+            limits are nearer to the raw ones.
     """
-    projected = project(weights, view.symbols, author.limits)
+    projected = nearest(weights, view.symbols, author.limits)
     outside = sorted(set(portfolio.holdings) - set(view.symbols))
     held = dict.fromkeys(outside, 0.0) | dict(zip(view.symbols, projected.tolist(), strict=True))
     certificate = certify(held, author.limits)
     if not certificate.holds:
         broken = min(certificate.slacks, key=lambda name: certificate.slacks[name])
         raise AllocationRefused(f"projected weights of {author.name} break {broken} by {-certificate.worst:.2e}")
+    raw = dict(zip(view.symbols, np.asarray(weights, dtype=np.float64).tolist(), strict=True))
+    moved = math.fsum(abs(wish - held[symbol]) for symbol, wish in raw.items())
+    farther = farther_than_need_be(raw, {symbol: held[symbol] for symbol in raw}, author.limits)
+    if not farther <= NEAREST * (1.0 + moved) ** 2:
+        raise AllocationRefused(f"weights nearer to the wish of {author.name} are inside its limits")
     told: dict[str, object] = dict(trace)
-    told["raw_weights"] = dict(zip(view.symbols, np.asarray(weights, dtype=np.float64).tolist(), strict=True))
+    told["raw_weights"] = raw
     if outside:
         told["outside_view"] = outside
     return Allocation(

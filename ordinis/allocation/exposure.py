@@ -111,7 +111,8 @@ class ExposureControl:
         base = self.base.allocate(view, portfolio)
         trace: dict[str, object] = {"base": base.allocator, "base_rung": base.rung.value, "base_trace": base.trace}
         if base.rung is Rung.HOLD:
-            return hold(self, view, portfolio, f"{base.allocator} holds", confidence=base.confidence, trace=trace)
+            reason = f"{base.allocator} holds: {base.trace.get('hold', 'no reason given')}"
+            return hold(self, view, portfolio, reason, confidence=base.confidence, trace=trace)
         full = np.array([base.weights.get(symbol, 0.0) for symbol in view.symbols])
         exposure = self._exposure(view, full)
         if exposure is None:

@@ -1,18 +1,20 @@
 """Allocators that solve a program, and the ladder they fall down when they cannot.
 
-    optimiser      of Markowitz's family (Ledoit-Wolf covariance) or CVaR, over symbols with a complete history
+    optimiser      of Markowitz's family (Ledoit-Wolf covariance) or CVaR, over symbols with a complete history;
+                   many scenarios on a GPU first, then on the processor (`optimize.array_modules`)
     closed form    inverse volatility over 63 returns
     hold           the book as it is
 
 A rung is left when no symbol has the history it needs, when the solver fails, or when costs are asked of a symbol in
 which nothing trades; each step down is logged as a warning and written into the trace under "fallen", and the
-allocation states the rung that answered.
+allocation states the rung that answered. Limits that cannot be met together go to the last rung at once, with the
+conflict in the trace under "conflicts".
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -23,7 +25,8 @@ from ordinis.allocation.naive import INVERSE_VOLATILITY_LOOKBACK, check_lookback
 from ordinis.domain.decisions import Allocation, Rung
 from ordinis.domain.limits import Limits
 from ordinis.domain.portfolio import PortfolioSnapshot
-from ordinis.errors import ConfigurationError, NoVolume, SolverFailed
+from ordinis.errors import ConfigurationError, InfeasibleLimits, NoVolume, SolverFailed
+from ordinis.optimize.array_modules import Ladder, ladder
 from ordinis.optimize.mean_cvar import mean_cvar
 from ordinis.optimize.mean_variance import (
     maximum_diversification,
@@ -41,8 +44,8 @@ logger = logging.getLogger(__name__)
 
 LIQUIDITY_SESSIONS = 21
 
-Solve = Callable[[FloatArray, Sequence[str]], FloatArray]
-"""(T, N) returns and N symbols to (N,) weights; raises SolverFailed, or NoVolume."""
+Solve = Callable[[FloatArray, Sequence[str]], tuple[FloatArray, Mapping[str, object]]]
+"""(T, N) returns and N symbols to (N,) weights and a trace; raises SolverFailed, NoVolume or InfeasibleLimits."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,8 @@ class MinimumVariance:
         return version_of(self.name, 1, {"lookback": self.lookback, "covariance": "ledoit_wolf"})
 
     def allocate(self, view: MarketView, portfolio: PortfolioSnapshot) -> Allocation:
-        def solve(returns: FloatArray, symbols: Sequence[str]) -> FloatArray:
-            return minimum_variance(ledoit_wolf(returns), symbols, self.limits)
+        def solve(returns: FloatArray, symbols: Sequence[str]) -> tuple[FloatArray, Mapping[str, object]]:
+            return minimum_variance(ledoit_wolf(returns), symbols, self.limits), {}
 
         return descend(self, view, portfolio, self.lookback, solve)
 
@@ -95,18 +98,18 @@ class Markowitz:
         return version_of(self.name, 1, parameters)
 
     def allocate(self, view: MarketView, portfolio: PortfolioSnapshot) -> Allocation:
-        def solve(returns: FloatArray, symbols: Sequence[str]) -> FloatArray:
+        def solve(returns: FloatArray, symbols: Sequence[str]) -> tuple[FloatArray, Mapping[str, object]]:
             mean, covariance = returns.mean(axis=0), ledoit_wolf(returns)
             region = Region.of(symbols, self.limits)
             match self.portfolio:
                 case "mean_variance":
-                    return mean_variance(mean, covariance, region, self.aversion)
+                    return mean_variance(mean, covariance, region, self.aversion), {}
                 case "maximum_sharpe":
-                    return maximum_sharpe(mean, covariance, region)
+                    return maximum_sharpe(mean, covariance, region), {}
                 case "maximum_diversification":
-                    return maximum_diversification(covariance, region)
+                    return maximum_diversification(covariance, region), {}
                 case _:
-                    return risk_parity(covariance, region)
+                    return risk_parity(covariance, region), {}
 
         return descend(self, view, portfolio, self.lookback, solve)
 
@@ -124,6 +127,8 @@ class MeanCVaR:
     """Of trading away from the book as it is; None ignores what it is."""
     holding_sessions: int = 21
     """Over so many sessions a trade must earn its costs."""
+    ladder: Ladder = ladder
+    """Which array modules to try: where it is computed changes no answer by more than its gap."""
     name: str = field(default="mean_cvar", init=False)
 
     def __post_init__(self) -> None:
@@ -145,15 +150,22 @@ class MeanCVaR:
         return version_of(self.name, 2, parameters)
 
     def allocate(self, view: MarketView, portfolio: PortfolioSnapshot) -> Allocation:
-        def solve(returns: FloatArray, symbols: Sequence[str]) -> FloatArray:
+        def solve(returns: FloatArray, symbols: Sequence[str]) -> tuple[FloatArray, Mapping[str, object]]:
             held, costs = None, None
             if self.costs is not None:
                 held = np.array([portfolio.weights.get(symbol, 0.0) for symbol in symbols])
                 costs = self._costs(self.costs, view, symbols, float(portfolio.equity))
             found = mean_cvar(
-                returns, symbols, self.limits, self.confidence_level, self.mean_weight, held=held, costs=costs
+                returns,
+                symbols,
+                self.limits,
+                self.confidence_level,
+                self.mean_weight,
+                held=held,
+                costs=costs,
+                ladder=self.ladder,
             )
-            return found.weights
+            return found.weights, found.trace
 
         return descend(self, view, portfolio, self.lookback, solve)
 
@@ -170,7 +182,11 @@ class MeanCVaR:
 
 
 def descend(author: Author, view: MarketView, portfolio: PortfolioSnapshot, lookback: int, solve: Solve) -> Allocation:
-    """Answer from the highest rung that can: `solve`, else inverse volatility, else hold."""
+    """Answer from the highest rung that can: `solve`, else inverse volatility, else hold.
+
+    Where `solve` says that limits cannot be met together the book is held, and the conflict is named in the trace: the
+    closed form knows nothing of the limit that was asked for, and would trade as if it had not been.
+    """
     fallen: dict[str, str] = {}
     used = complete_history(view, lookback + 1)
     if used.any():
@@ -178,9 +194,14 @@ def descend(author: Author, view: MarketView, portfolio: PortfolioSnapshot, look
         symbols = [symbol for symbol, took in zip(view.symbols, used, strict=True) if took]
         try:
             weights = np.zeros(len(used))
-            weights[used] = solve(closes[1:] / closes[:-1] - 1.0, symbols)
-            trace = {"left_out": left_out(view, used)}
+            weights[used], said = solve(closes[1:] / closes[:-1] - 1.0, symbols)
+            trace = {"left_out": left_out(view, used), **said}
             return answer(author, view, portfolio, weights, Rung.OPTIMISER, confidence=float(used.mean()), trace=trace)
+        except InfeasibleLimits as refused:
+            logger.warning("allocator holds allocator=%s session=%s reason=%s", author.name, view.session, refused)
+            conflicts = [list(conflict) for conflict in refused.conflicts]
+            trace = {"left_out": left_out(view, used), "conflicts": conflicts}
+            return hold(author, view, portfolio, str(refused), trace=trace)
         except (SolverFailed, NoVolume) as failure:
             fallen[Rung.OPTIMISER] = str(failure)
     else:

@@ -20,6 +20,8 @@ import numpy as np
 from ordinis.optimize.region import Prices, Region, TradingCosts
 from ordinis.ports import FloatArray
 
+SMALLEST = 1e-300
+"""A trade that is nothing, at which the slope of a power is still a number."""
 STEPS, SAME = 60, 1e-15
 """Newton's steps towards a point, at most, and when the last one of them moved it by no more than rounding.
 
@@ -65,7 +67,9 @@ def _least(
             first, last = (low - held, high - held) if side > 0.0 else (held - high, held - low)
             first = np.maximum(first, 0.0)
             along = side * (slope + sign * leverage) + linear
-            traded = np.clip(_stationary(-along, power, exponent, square), first, np.maximum(last, first))
+            # With an exponent near one the root may be too small for a number, and zero has another slope.
+            stationary = np.maximum(_stationary(-along, power, exponent, square), SMALLEST)
+            traded = np.clip(stationary, first, np.maximum(last, first))
             tilt = along + exponent * power * traded ** (exponent - 1.0) + 2.0 * square * traded
             left_open = np.where(tilt > 0.0, tilt * (traded - first), -tilt * (last - traded))
             value = (slope + sign * leverage) * held + along * traded + power * traded**exponent + square * traded**2

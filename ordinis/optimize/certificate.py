@@ -1,4 +1,4 @@
-"""How far weights are inside each limit, measured apart from whatever made them.
+"""How far weights are inside each limit, and how near to what was wished, measured apart from whatever made them.
 
 Plain sums over a mapping, in exactly rounded arithmetic (`math.fsum`), sharing no code with the projection or with a
 solver: an error there cannot hide here. A slack is limit minus value, in fractions of equity; below minus the
@@ -35,3 +35,27 @@ def certify(weights: Mapping[str, float], limits: Limits, tolerance: float = 1e-
         slacks[f"sector {sector}"] = limits.sector_cap - math.fsum(held)
     binding = tuple(name for name, slack in slacks.items() if abs(slack) <= tolerance)
     return Certificate(slacks=slacks, binding=binding, tolerance=tolerance)
+
+
+def farther_than_need_be(wish: Mapping[str, float], weights: Mapping[str, float], limits: Limits) -> float:
+    """The square of how far `weights` inside the limits may be from those nearest to `wish`, of the same symbols.
+
+    p is the nearest to v exactly where (v - p)' (z - p) is at most 0 for every z inside the limits, and the largest of
+    these numbers is no less than the squared distance of p from the nearest. Sectors lie inside the whole, so that
+    filling the symbols by falling v - p reaches it (Edmonds 1971).
+    """
+    pull = [(wish[symbol] - weight, symbol) for symbol, weight in weights.items()]
+    left = min(limits.gross_cap, 1.0 - limits.cash_buffer)
+    sectors = dict.fromkeys(limits.sectors.values(), limits.sector_cap)
+    reached = []
+    for gain, symbol in sorted([each for each in pull if each[0] > 0.0], reverse=True):
+        if left <= 0.0:
+            break
+        sector = limits.sectors.get(symbol)
+        room = min(limits.position_cap, left)
+        if sector is not None:
+            room = min(room, sectors[sector])
+            sectors[sector] -= room
+        left -= room
+        reached.append(gain * room)
+    return math.fsum(reached) - math.fsum([gain * weights[symbol] for gain, symbol in pull])

@@ -1,10 +1,12 @@
-"""Which limits cannot be met together: a set of them with no point, each of which is needed for that.
+"""Which limits cannot be met together: sets of them with no point, each member of which is needed for that.
 
-A region without a point helps nobody; a person must be told which wishes to give up. Limits are taken away one after
-another, and one without which there is still no point stays away. What is left has no point, and has one as soon as
-any of it goes: an irreducible set (Chinneck 2008). Bounds that say the same of all symbols, as a position cap does, are
-one limit, because a person set them as one. Whether limits have a point is a linear program for HiGHS: the least sum of
-what they would have to give way, in fractions of equity.
+A region without a point helps nobody; a person must be told which wishes to give up. Whether limits have a point is a
+linear program for HiGHS: the least sum of what they would have to give way, in fractions of equity. Its multipliers
+say which limits stand against each other (Farkas); of these one after another is taken away, and one without which
+there is still no point stays away. What is left has no point, and has one as soon as any of it goes: an irreducible set
+(Chinneck 2008). What remains without it may conflict again, and is searched until it does not, so that whoever gives up
+all that is named has a feasible request. Bounds that say the same of all symbols, as a position cap does, are one
+limit, because a person set them as one.
 """
 
 from __future__ import annotations
@@ -22,8 +24,11 @@ from ordinis.optimize.region import Region
 from ordinis.ports import FloatArray
 
 T = TypeVar("T")
+OWN_NAMES = ("each position", "turnover", "leverage")
 GIVES_WAY = 1e-8
 """Limits that need more than this, in fractions of equity, have no point."""
+PRESSED = 1e-9
+"""A multiplier below this is none; the largest is one."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ def or_conflict(solve: Callable[[], T], region: Region, symbols: Sequence[str], 
     """What `solve` finds over `region`; where it fails because there is no point, the limits that conflict are named.
 
     Raises:
-        InfeasibleLimits: the limits have no point; names a set of them each of which is needed for that.
+        InfeasibleLimits: the limits have no point; names irreducible sets that conflict.
         SolverFailed: they have one, and `solve` did not find the best.
     """
     try:
@@ -49,27 +54,43 @@ def or_conflict(solve: Callable[[], T], region: Region, symbols: Sequence[str], 
 
 
 def require_a_point(region: Region, symbols: Sequence[str], rows: Sequence[str]) -> None:
-    """Raise InfeasibleLimits, with an irreducible set of limits that conflict, where `region` has no point.
+    """Raise InfeasibleLimits, with irreducible sets of limits that conflict, where `region` has no point.
 
     Args:
-        symbols: N names.
-        rows: K names, of the region's rows.
+        symbols: N names, for people.
+        rows: K names, of the region's rows; no name twice.
     """
-    found = conflict(region, named_limits(region, symbols, rows))
+    found = conflicts(region, named_limits(region, symbols, rows))
     if found:
-        raise InfeasibleLimits(found)
+        raise InfeasibleLimits(found[0], found[1:])
+
+
+def conflicts(region: Region, limits: Mapping[str, Limit]) -> tuple[tuple[str, ...], ...]:
+    """Names of `limits` that conflict, in irreducible sets of which no two share a limit; the rest have a point."""
+    rest, found = dict(limits), []
+    while named := conflict(region, rest):
+        found.append(named)
+        rest = {name: limit for name, limit in rest.items() if name not in named}
+    return tuple(found)
 
 
 def conflict(region: Region, limits: Mapping[str, Limit]) -> tuple[str, ...]:
     """Names of `limits` that have no point together, though all but any one of them have; none where all have one."""
-    if have_a_point(region, limits):
-        return ()
-    kept = dict(limits)
-    for name in limits:
+    kept = _against_each_other(region, limits)
+    for name in tuple(kept):
         without = {other: limit for other, limit in kept.items() if other != name}
         if not have_a_point(region, without):
             kept = without
     return tuple(kept)
+
+
+def _against_each_other(region: Region, limits: Mapping[str, Limit]) -> dict[str, Limit]:
+    """Those of `limits` that the linear program has a multiplier for, where these alone have no point; else all."""
+    least, pressed = _gives_way(region, limits)
+    if least <= GIVES_WAY:
+        return {}
+    few = {name: limit for name, limit in limits.items() if name in pressed}
+    return dict(limits) if have_a_point(region, few) else few
 
 
 def named_limits(region: Region, symbols: Sequence[str], rows: Sequence[str]) -> dict[str, Limit]:
@@ -77,12 +98,14 @@ def named_limits(region: Region, symbols: Sequence[str], rows: Sequence[str]) ->
     count, named = region.size, {}
     if len(symbols) != count or len(rows) != len(region.rows):
         raise ValueError(f"{len(symbols)} symbols and {len(rows)} rows named, of {count} and {len(region.rows)}")
+    if len({*symbols, *rows, *OWN_NAMES}) != count + len(rows) + len(OWN_NAMES):
+        raise ValueError(f"symbols and rows share a name, or have one of {', '.join(OWN_NAMES)}")
     eye = np.eye(count)
     for sign, bounds, word in ((1.0, region.upper, "at most"), (-1.0, region.lower, "at least")):
         values, places = np.unique(bounds, return_inverse=True)
         for place, value in enumerate(values.tolist()):
             group = np.flatnonzero(places == place)
-            of = "each position" if len(group) == count else ", ".join(symbols[int(i)] for i in group)
+            of = OWN_NAMES[0] if len(group) == count else ", ".join(symbols[int(i)] for i in group)
             named[f"{of} {word} {value:.4f}"] = Limit(sign * eye[group], np.full(len(group), sign * value))
     for row, name, low, high in zip(region.rows, rows, region.row_lower, region.row_upper, strict=True):
         if np.isfinite(high):
@@ -104,8 +127,13 @@ def _sum_of_parts(count: int, block: int, limit: float) -> Limit:
 
 def have_a_point(region: Region, limits: Mapping[str, Limit]) -> bool:
     """Whether some weights meet all of `limits`; trades are counted from what `region` says is held."""
+    return _gives_way(region, limits)[0] <= GIVES_WAY
+
+
+def _gives_way(region: Region, limits: Mapping[str, Limit]) -> tuple[float, set[str]]:
+    """The least sum that `limits` must give way by to have a point, and the names of those that it presses on."""
     if not limits:
-        return True
+        return 0.0, set()
     count, width = region.size, 5 * region.size
     padded = [
         np.hstack([limit.matrix, np.zeros((len(limit.bounds), width - limit.matrix.shape[1]))])
@@ -129,4 +157,6 @@ def have_a_point(region: Region, limits: Mapping[str, Limit]) -> bool:
     )
     if found.status != 0:
         raise SolverFailed("highs", f"could not say whether limits conflict: {found.message}")
-    return bool(found.fun <= GIVES_WAY)
+    owners = np.repeat(np.arange(len(limits)), [len(limit.bounds) for limit in limits.values()])
+    pressed = set(owners[np.abs(found.ineqlin.marginals) > PRESSED].tolist())
+    return float(found.fun), {name for place, name in enumerate(limits) if place in pressed}

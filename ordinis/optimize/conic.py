@@ -12,7 +12,7 @@ threaded, so equal inputs give equal bytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import clarabel
@@ -20,7 +20,7 @@ import numpy as np
 from scipy import sparse
 
 from ordinis.errors import SolverFailed
-from ordinis.optimize.region import Region, TradingCosts
+from ordinis.optimize.region import BoolArray, Prices, Region, TradingCosts
 from ordinis.ports import FloatArray
 
 SOLVER = "clarabel"
@@ -36,13 +36,25 @@ class Rows:
     matrix: Any
     bounds: FloatArray
     cone: Any
+    of: str = ""
+    """Which limits of the region stand here, where they have a price."""
+
+
+@dataclass(frozen=True)
+class Solved:
+    """What a solver found."""
+
+    columns: FloatArray
+    """(width,)."""
+    prices: Prices
+    """Of the region's limits."""
 
 
 @dataclass(frozen=True)
 class Conic:
-    """minimise x' P x / 2 + q' x over cones, whose first N columns are weights."""
+    """minimise x' P x / 2 + q' x over cones, whose first N columns are weights of `region`."""
 
-    count: int
+    region: Region
     width: int
     linear: FloatArray
     """(width,) what the columns behind the weights cost; zero on the weights."""
@@ -51,8 +63,12 @@ class Conic:
     rows: tuple[Rows, ...]
     curved: bool = False
 
-    def solve(self, quadratic: FloatArray, linear: FloatArray) -> FloatArray:
-        """(width,) the columns that minimise w' `quadratic` w / 2 + `linear`' w and the costs; (N, N) and (N,).
+    @property
+    def count(self) -> int:
+        return self.region.size
+
+    def solve(self, quadratic: FloatArray, linear: FloatArray) -> Solved:
+        """The columns that minimise w' `quadratic` w / 2 + `linear`' w and the costs; (N, N) and (N,).
 
         Raises:
             SolverFailed: Clarabel did not call its answer solved.
@@ -70,12 +86,32 @@ class Conic:
         solution = clarabel.DefaultSolver(whole, cost, matrix, bounds, cones, _settings(tolerance)).solve()
         if solution.status != clarabel.SolverStatus.Solved:
             raise SolverFailed(SOLVER, str(solution.status))
-        return np.asarray(solution.x, dtype=np.float64)
+        return Solved(np.asarray(solution.x, dtype=np.float64), self._prices(np.asarray(solution.z)))
+
+    def _prices(self, multipliers: FloatArray) -> Prices:
+        """By Clarabel's multipliers of A x + s = b, positive where s is at its wall."""
+        same, above, below = _kinds(self.region)
+        rows, sums, at = np.zeros(len(self.region.rows)), {"turnover": 0.0, "leverage": 0.0}, 0
+        for block in self.rows:
+            own = multipliers[at : at + len(block.bounds)]
+            at += len(block.bounds)
+            if block.of == "same":
+                rows[same] -= own
+            elif block.of == "inside":
+                rows[above] -= own[: above.sum()]
+                rows[below] += own[above.sum() :][: below.sum()]
+            elif block.of:
+                sums[block.of] = float(own[0])
+        return Prices(rows, sums["leverage"], sums["turnover"])
 
     def homogeneous(self, ratio: FloatArray) -> Conic:
         """The cone over this set, cut where `ratio`' w is one; its last column is kappa, weights are x / kappa."""
         rows = [
-            Rows(sparse.hstack([each.matrix, sparse.csc_matrix(-each.bounds[:, None])]), 0.0 * each.bounds, each.cone)
+            replace(
+                each,
+                matrix=sparse.hstack([each.matrix, sparse.csc_matrix(-each.bounds[:, None])]),
+                bounds=0.0 * each.bounds,
+            )
             for each in self.rows
         ]
         cut = np.zeros((1, self.width + 1))
@@ -85,13 +121,13 @@ class Conic:
         rows.append(Rows(sparse.csc_matrix(cut), np.ones(1), [clarabel.ZeroConeT(1)]))
         rows.append(Rows(sparse.csc_matrix(kappa), np.zeros(1), [clarabel.NonnegativeConeT(1)]))
         linear, square = np.append(self.linear, 0.0), np.append(self.square, 0.0)
-        return Conic(self.count, self.width + 1, linear, square, tuple(rows), self.curved)
+        return replace(self, width=self.width + 1, linear=linear, square=square, rows=tuple(rows))
 
     def with_logarithms(self, shares: FloatArray) -> Conic:
         """With columns t_i <= log w_i that earn `shares` each."""
         count, width = self.count, self.width + self.count
         rows = [
-            Rows(sparse.hstack([each.matrix, sparse.csc_matrix((len(each.bounds), count))]), each.bounds, each.cone)
+            replace(each, matrix=sparse.hstack([each.matrix, sparse.csc_matrix((len(each.bounds), count))]))
             for each in self.rows
         ]
         # (t, 1, w) in the exponential cone: exp(t) <= w.
@@ -101,47 +137,53 @@ class Conic:
         matrix[3 * places + 2, places] = -1.0
         rows.append(Rows(matrix, np.tile([0.0, 1.0, 0.0], count), [clarabel.ExponentialConeT()] * count))
         linear, square = np.concatenate([self.linear, -shares]), np.append(self.square, np.zeros(count))
-        return Conic(count, width, linear, square, tuple(rows), curved=True)
+        return replace(self, width=width, linear=linear, square=square, rows=tuple(rows), curved=True)
 
 
 def conic(region: Region, costs: TradingCosts | None = None) -> Conic:
     """The weights of `region`, and the columns that its sums of absolute values and `costs` of trading need."""
     count, zero = region.size, np.zeros(region.size)
     free = TradingCosts(zero, zero)
-    splits: list[tuple[FloatArray, float | None, TradingCosts]] = []
+    splits: list[tuple[str, FloatArray, float | None, TradingCosts]] = []
     if costs is not None or region.turnover is not None:
-        splits.append((region.start, region.turnover, costs or free))
+        splits.append(("turnover", region.start, region.turnover, costs or free))
     if region.leverage is not None:
-        splits.append((zero, region.leverage, free))
+        splits.append(("leverage", zero, region.leverage, free))
     curved = [bool((cost.power > 0.0).any()) for *_, cost in splits]
     width = count + sum(2 * count + count * bend for bend in curved)
     identity, eye = sparse.identity(count, format="csc"), np.eye(count)
-    same = region.row_lower == region.row_upper
-    above, below = np.isfinite(region.row_upper) & ~same, np.isfinite(region.row_lower) & ~same
+    same, above, below = _kinds(region)
     inside = np.vstack([region.rows[above], -region.rows[below], eye, -eye])
     bounds = np.concatenate([region.row_upper[above], -region.row_lower[below], region.upper, -region.lower])
     rows = [
-        _rows(width, {0: region.rows[same]}, region.row_upper[same], clarabel.ZeroConeT),
-        _rows(width, {0: inside}, bounds, clarabel.NonnegativeConeT),
+        _rows(width, {0: region.rows[same]}, region.row_upper[same], clarabel.ZeroConeT, "same"),
+        _rows(width, {0: inside}, bounds, clarabel.NonnegativeConeT, "inside"),
     ]
     priced, squared, at = np.zeros(width), np.zeros(width), count
-    for (reference, limit, cost), bend in zip(splits, curved, strict=True):
+    for (name, reference, limit, cost), bend in zip(splits, curved, strict=True):
         rise, fall = at, at + count
         priced[rise : fall + count] = np.tile(cost.linear, 2)
         squared[rise : fall + count] = np.tile(cost.square, 2)
         rows.append(_rows(width, {0: identity, rise: -identity, fall: identity}, reference, clarabel.ZeroConeT))
         rows.append(_rows(width, {rise: -sparse.identity(2 * count)}, np.zeros(2 * count), clarabel.NonnegativeConeT))
         if limit is not None:
-            rows.append(_rows(width, {rise: np.ones((1, 2 * count))}, np.array([limit]), clarabel.NonnegativeConeT))
+            ones = np.ones((1, 2 * count))
+            rows.append(_rows(width, {rise: ones}, np.array([limit]), clarabel.NonnegativeConeT, name))
         if bend:
             bent = fall + count
             priced[bent : bent + count] = cost.power
             rows.append(_powers(width, rise, fall, bent, count, cost.exponent))
         at += 2 * count + count * bend
-    return Conic(count, width, priced, squared, tuple(row for row in rows if len(row.bounds)), any(curved))
+    return Conic(region, width, priced, squared, tuple(row for row in rows if len(row.bounds)), any(curved))
 
 
-def _rows(width: int, parts: dict[int, Any], bounds: FloatArray, cone: Any) -> Rows:
+def _kinds(region: Region) -> tuple[BoolArray, BoolArray, BoolArray]:
+    """(K,) which rows are equalities, which have a largest and which a smallest value."""
+    same = region.row_lower == region.row_upper
+    return same, np.isfinite(region.row_upper) & ~same, np.isfinite(region.row_lower) & ~same
+
+
+def _rows(width: int, parts: dict[int, Any], bounds: FloatArray, cone: Any, of: str = "") -> Rows:
     """Blocks by their first column, zeros between them."""
     blocks, at = [], 0
     for column, part in parts.items():
@@ -152,7 +194,7 @@ def _rows(width: int, parts: dict[int, Any], bounds: FloatArray, cone: Any) -> R
     if width > at:
         blocks.append(sparse.csc_matrix((len(bounds), width - at)))
     matrix = blocks[0] if len(blocks) == 1 else sparse.hstack(blocks, format="csc")
-    return Rows(matrix, np.asarray(bounds, dtype=np.float64), [cone(len(bounds))])
+    return Rows(matrix, np.asarray(bounds, dtype=np.float64), [cone(len(bounds))], of)
 
 
 def _powers(width: int, rise: int, fall: int, bent: int, count: int, exponent: float) -> Rows:

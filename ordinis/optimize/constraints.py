@@ -6,7 +6,8 @@ portfolio would be cash, so an optimiser is asked to invest: by default as much 
     investable = min( invested cap, sum over sectors of min(S, n_s cap) + n_0 cap )
 
 with n_s symbols in sector s and n_0 in none. Three symbols capped at 0.20 reach 0.60: that is an answer and no error.
-Asked outright for more than can be reached, the smallest set of limits that cannot be met together is named.
+Asked outright for more than can be reached, an irreducible set of limits is named: they cannot be met together, and
+without any one of them the others can.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def invested_target(symbols: Sequence[str], limits: Limits, invested: float | No
     """What an optimiser must invest: `invested`, or all that the limits allow when it is None.
 
     Raises:
-        InfeasibleLimits: `invested` is out of reach; names a smallest set that conflicts.
+        InfeasibleLimits: `invested` is out of reach; names an irreducible set that conflicts.
     """
     most = investable(symbols, limits)
     if invested is None:
@@ -71,7 +72,7 @@ def _outside(symbols: Sequence[str], limits: Limits) -> int:
 
 
 def _conflict(symbols: Sequence[str], limits: Limits, invested: float) -> list[str]:
-    """A set of limits of least size that no weights meet together; each one of it is needed for the conflict."""
+    """An irreducible set of limits that no weights meet together: each one of it is needed for the conflict."""
     asked = f"invested {invested:.4f}"
     if invested < 0.0:
         return [asked, "long only"]

@@ -76,7 +76,7 @@ class Region:
         """The limits of a long-only book that invests `invested`, or all that they allow when it is None.
 
         Raises:
-            InfeasibleLimits: `invested` is out of reach; names a smallest set that conflicts.
+            InfeasibleLimits: `invested` is out of reach; names an irreducible set that conflicts.
         """
         total, count = invested_target(symbols, limits, invested), len(symbols)
         sectors = sector_rows(symbols, limits)

@@ -28,6 +28,8 @@ Array = Any
 Largest = Callable[[Array, int], Array]
 """(S,) values and k to the places of k largest, in any order."""
 ROUNDING = 1e-9
+EXACT = 1e-12
+"""How far weights of scenarios may be from a mixture, relative to it."""
 SAMPLE = 1_000
 SPARE = 1.25
 """Losses in single precision are selected with so many more, of which the exact ones are then taken."""
@@ -75,8 +77,11 @@ class Scenarios:
         # One sum a symbol: no array of truths as large as the scenarios is made.
         sums = host(self.module.sum(self.returns, axis=0))
         if not np.isfinite(sums).all():
-            holes = ", ".join(map(str, np.flatnonzero(~np.isfinite(sums)).tolist()))
-            raise ValueError(f"scenarios of symbol {holes} are not finite")
+            symbol = int(np.flatnonzero(~np.isfinite(sums))[0])
+            values = host(self.returns[:, symbol])
+            holes = np.flatnonzero(~np.isfinite(values))
+            where = f"in scenario {holes[0]} it is {values[holes[0]]}" if len(holes) else "their sum overflows"
+            raise ValueError(f"scenarios of symbol {symbol} are not finite: {where}")
 
     @property
     def count(self) -> int:
@@ -119,6 +124,12 @@ class Scenarios:
     def rows(self, places: Array) -> Array:
         """(m, N) scenarios at `places`, in double precision."""
         return self.module.astype(self.module.take(self.returns, places, axis=0), self.module.float64)
+
+    def may_mix(self, mixture: Array) -> bool:
+        """Whether (m,) weights of scenarios are from zero to a scenario's share and sum to one, but for rounding."""
+        xp, share = self.module, 1.0 / self.mass
+        least, most, total = float(xp.min(mixture)), float(xp.max(mixture)), float(xp.sum(mixture))
+        return least >= -EXACT * share and most <= share * (1.0 + EXACT) and abs(total - 1.0) <= EXACT
 
     def cvar(self, weights: FloatArray, losses: Array) -> float:
         """CVaR of (N,) weights, in double precision, from their `losses` in the scenarios' own."""

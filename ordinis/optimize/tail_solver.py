@@ -104,9 +104,12 @@ class WorkingSet:
 class TailSolver:
     """Answers requests over one set of scenarios."""
 
-    def __init__(self, scenarios: Scenarios, near: FloatArray | None = None) -> None:
-        """`near` are (N,) weights that are likely to be like the answer, yesterday's for one."""
-        self.scenarios, self._near = scenarios, near
+    def __init__(self, scenarios: Scenarios, near: FloatArray | None = None, method: type[Interior] = Interior) -> None:
+        """`near` are (N,) weights that are likely to be like the answer, yesterday's for one.
+
+        `method` proposes weights and multipliers; nothing that it says of them is believed.
+        """
+        self.scenarios, self._near, self._method = scenarios, near, method
         self.scale = scenarios.scale() or 1.0
         """The method works in units of it."""
         self._set: WorkingSet | None = None
@@ -127,7 +130,7 @@ class TailSolver:
         """
         if reward.shape != (self.scenarios.size,) or region.size != self.scenarios.size:
             raise ValueError(f"{self.scenarios.size} symbols in the scenarios, {region.size} in the region")
-        request = _Request(self.scenarios, self.scale, region, reward, costs, tolerance)
+        request = _Request(self.scenarios, self.scale, region, reward, costs, tolerance, self._method)
         settled = region.settled()
         if not (settled.lower < settled.upper).any():
             return request.only(settled.lower)
@@ -144,7 +147,11 @@ class TailSolver:
         if thinned < max(ENOUGH, self.scenarios.size):
             return region.middle()
         try:
-            return TailSolver(self.scenarios.thinned(EVERY)).solve(region, reward, costs, ROUGH).weights
+            return (
+                TailSolver(self.scenarios.thinned(EVERY), method=self._method)
+                .solve(region, reward, costs, ROUGH)
+                .weights
+            )
         except SolverFailed:
             return region.middle()
 
@@ -160,7 +167,9 @@ class _Request:
         reward: FloatArray,
         costs: TradingCosts | None,
         tolerance: float,
+        method: type[Interior],
     ) -> None:
+        self._make = method
         self._scenarios, self._scale, self._region, self._reward = scenarios, scale, region, reward
         self._costs, self._tolerance, self._before = costs, tolerance, scenarios.passes
         self._bound, self._iterations = -np.inf, 0
@@ -226,7 +235,7 @@ class _Request:
         if self._costs is not None:
             costs = self._costs.part(free, self._scale)
         tail = Tail(rows, offset, 1.0 / self._scenarios.mass, xp)
-        return Interior(settled.part(free), costs, self._reward[free] / self._scale, tail, working.weights[free])
+        return self._make(settled.part(free), costs, self._reward[free] / self._scale, tail, working.weights[free])
 
     def _iterate(self, method: Interior, goal: float) -> None:
         begun = method.iterations
@@ -259,7 +268,10 @@ class _Request:
         return Optimum(weights, objective, cvar, -np.inf, NOTHING * self._scale)
 
     def _lower(self, method: Interior, working: WorkingSet) -> float:
-        gradient = -host(working.rows.T @ method.tail.mixture()) * self._scale - self._reward
+        mixture = method.tail.mixture()
+        if not self._scenarios.may_mix(mixture):
+            return -np.inf
+        gradient = -host(working.rows.T @ mixture) * self._scale - self._reward
         prices, scale = method.prices(), self._scale
         unscaled = Prices(prices.rows * scale, prices.leverage * scale, prices.turnover * scale)
         return lower_bound(gradient, self._region, self._costs, unscaled)

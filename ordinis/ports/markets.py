@@ -98,10 +98,11 @@ class Allocator(Protocol):
         """Changes whenever the same question could get another answer: code, parameters, weights."""
 
     def allocate(self, view: MarketView, portfolio: PortfolioSnapshot) -> Allocation:
-        """Target weights inside the limits, with a certificate.
+        """Target weights inside the limits, with a certificate; or a hold, with its reason in the trace.
+
+        Limits that cannot be met together are such a reason, and the trace names them under "conflicts".
 
         Raises:
-            InfeasibleLimits: no weights meet the limits together.
             AllocationUnavailable: a remote allocator gave no answer in time.
         """
 

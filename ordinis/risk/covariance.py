@@ -44,7 +44,8 @@ def _finite(returns: FloatArray) -> FloatArray:
     if returns.ndim != 2 or len(returns) < 2:
         raise ValueError(f"returns of shape {returns.shape}: a covariance needs (T, N) with T at least 2")
     if not np.isfinite(returns).all():
-        raise ValueError("returns hold values that are not finite; leave those symbols out first")
+        row, column = np.argwhere(~np.isfinite(returns))[0].tolist()
+        raise ValueError(f"return {row} of symbol {column} is {returns[row, column]}; leave that symbol out first")
     return returns
 
 

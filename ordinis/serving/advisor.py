@@ -52,7 +52,6 @@ class Advisor:
         Raises:
             DataUnavailable: the day is no session, or there is no price before it.
             StaleView: the last price is too old.
-            InfeasibleLimits: no weights meet the limits together.
             AllocationRefused: the allocator answered about another view.
         """
         with self._turn:

@@ -26,7 +26,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ordinis.clock import SystemClock
-from ordinis.errors import DataUnavailable, InfeasibleLimits, OrdinisError, StaleView
+from ordinis.errors import DataUnavailable, OrdinisError, StaleView
 from ordinis.monitoring.metrics import CONTENT_TYPE, ServiceMetrics, service_metrics
 from ordinis.ports import Clock
 from ordinis.serving import problems
@@ -118,8 +118,6 @@ def _allocate(advisor: Advisor, body: bytes) -> tuple[str, str, str]:
     portfolio = asked.portfolio(advisor.now)
     try:
         allocation, view = advisor.answer(portfolio, asked.session)
-    except InfeasibleLimits as error:
-        raise Problem(422, error.code, str(error)) from error
     except (DataUnavailable, StaleView) as error:
         raise Problem(503, error.code, str(error)) from error
     return answer(allocation, portfolio, view, asked.request_id), allocation.allocator, allocation.rung.value

@@ -15,6 +15,7 @@ from ordinis.domain.canonical import canonical
 from ordinis.domain.decisions import Rung
 from ordinis.domain.limits import Limits
 from ordinis.errors import AllocationRefused
+from ordinis.optimize.projection import project
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,47 @@ def test_a_wish_that_is_no_number_never_leaves(view_of, walk, book_of):
     wish = np.array([0.1, 0.1, 0.1, np.nan, 0.1])
     with pytest.raises(AllocationRefused, match="S3"):
         answer(Wisher(), view_of(walk(30)), book_of(), wish, Rung.MODEL, confidence=1.0, trace={})
+
+
+def rolled(wish, symbols, limits):
+    return np.roll(project(wish, symbols, limits), 1)
+
+
+def scaled(wish, symbols, limits):
+    return project(wish, symbols, limits) * 0.999
+
+
+def clipped(wish, symbols, limits):
+    """Inside, by cutting in proportion: what a hurried projection would do."""
+    inside = np.clip(wish, 0.0, limits.position_cap)
+    return inside * min(1.0, limits.invested_cap / inside.sum())
+
+
+def doubled(wish, symbols, limits):
+    return project(wish, symbols, limits) * 2.0
+
+
+def no_number(wish, symbols, limits):
+    return project(wish, symbols, limits) * np.nan
+
+
+@pytest.mark.parametrize(
+    ("lie", "told"),
+    [
+        (rolled, "nearer to the wish of wisher"),
+        (scaled, "nearer to the wish of wisher"),
+        (clipped, "nearer to the wish of wisher"),
+        (doubled, "break gross"),
+        (no_number, "break finite"),
+    ],
+)
+def test_a_projection_that_lies_is_caught(view_of, walk, book_of, lie, told):
+    author, view = Wisher(Limits()), view_of(walk(30))
+    wish = np.array([0.35, 0.15, 0.28, 0.3, 0.19])
+    asked = {"confidence": 1.0, "trace": {}}
+    assert answer(author, view, book_of(), wish, Rung.MODEL, **asked).certificate.holds
+    with pytest.raises(AllocationRefused, match=told):
+        answer(author, view, book_of(), wish, Rung.MODEL, nearest=lie, **asked)
 
 
 def test_what_is_held_outside_the_view_is_given_up_by_name(view_of, walk, book_of):

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import date
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from ordinis.allocation.exposure import ExposureControl
 from ordinis.allocation.naive import InverseVolatility
 from ordinis.allocation.optimal import Markowitz, MeanCVaR, MinimumVariance, descend
 from ordinis.costs.models import CalibratedCost, ProportionalCost, SquareRootCost
+from ordinis.domain.canonical import canonical
 from ordinis.domain.decisions import Rung
 from ordinis.domain.limits import Limits
 from ordinis.errors import ConfigurationError, SolverFailed
+from ordinis.optimize.array_modules import CPU, DEVICE_FAILURES, ArrayModule
+from ordinis.optimize.mean_cvar import mean_cvar
 from ordinis.risk.covariance import ledoit_wolf
 from ordinis.risk.measures import cvar
 
@@ -179,3 +185,109 @@ def test_costs_belong_to_the_version_and_a_holding_of_no_session_is_refused():
     assert len(versions) == 4
     with pytest.raises(ConfigurationError, match="holding_sessions of mean_cvar"):
         MeanCVaR(LIMITS, holding_sessions=0)
+
+
+def insatiable(returns, symbols):
+    """Asks for more than five caps of two fifths and a gross of nine tenths allow."""
+    return mean_cvar(returns, symbols, LIMITS, invested=0.95).weights, {}
+
+
+def test_limits_that_conflict_hold_the_book_and_are_named(view_of, walk, book_of, caplog):
+    book = book_of({"S0": 0.3, "S3": 0.1})
+    given = descend(MeanCVaR(LIMITS), view_of(walk(300)), book, 252, insatiable)
+    assert given.rung is Rung.HOLD
+    assert given.weights == {"S0": 0.3, "S3": 0.1}
+    assert given.confidence == 0.0
+    assert given.trace["conflicts"] == [["invested 0.9500", "gross 0.9000"]]
+    assert given.trace["hold"] == "no allocation meets these limits together: invested 0.9500, gross 0.9000"
+    assert "allocator holds allocator=mean_cvar" in caplog.text
+    assert "gross 0.9000" in caplog.text
+    canonical(given)
+
+
+@dataclass(frozen=True)
+class Insatiable(MeanCVaR):
+    def allocate(self, view, portfolio):
+        return descend(self, view, portfolio, 252, insatiable)
+
+
+def test_exposure_control_passes_the_reason_of_its_base_on(view_of, walk, book_of):
+    view = view_of(walk(300), date(2020, 7, 1))
+    given = ExposureControl(Insatiable(LIMITS), LIMITS).allocate(view, book_of({"S0": 0.3}))
+    assert given.rung is Rung.HOLD
+    assert given.trace["hold"].endswith("no allocation meets these limits together: invested 0.9500, gross 0.9000")
+    assert given.trace["base_trace"]["conflicts"] == [["invested 0.9500", "gross 0.9000"]]
+
+
+def out_of_memory(*given, **named):
+    raise MemoryError("out of memory")
+
+
+def wrong(honest):
+    def answer(*given, **named):
+        return honest(*given, **named) * 0.9
+
+    return answer
+
+
+def test_the_ladder_goes_from_the_gpu_to_the_processor_to_the_closed_form_to_a_hold(view_of, walk, book_of, caplog):
+    gpu = ArrayModule("gpu", SimpleNamespace(**vars(np) | {"sum": out_of_memory}), failures=DEVICE_FAILURES)
+    liar = ArrayModule("cpu", SimpleNamespace(**vars(np) | {"sort": wrong(np.sort)}))
+    view, book = view_of(walk(600)), book_of({"S0": 0.3})
+    top = MeanCVaR(LIMITS, ladder=lambda numbers: (ArrayModule("gpu", np), CPU)).allocate(view, book)
+    assert (top.rung, top.trace["arrays"]) == (Rung.OPTIMISER, "gpu")
+    second = MeanCVaR(LIMITS, ladder=lambda numbers: (gpu, CPU)).allocate(view, book)
+    assert (second.rung, second.trace["arrays"]) == (Rung.OPTIMISER, "cpu")
+    assert second.trace["fallen"] == {"gpu": "MemoryError: out of memory"}
+    assert second.weights == top.weights
+    third = MeanCVaR(LIMITS, ladder=lambda numbers: (gpu, liar)).allocate(view, book)
+    assert third.rung is Rung.CLOSED_FORM
+    assert set(third.trace["fallen"]) == {"optimiser"}
+    last = MeanCVaR(LIMITS, ladder=lambda numbers: (gpu, liar)).allocate(view_of(walk(20)), book)
+    assert last.rung is Rung.HOLD
+    assert last.weights == {"S0": 0.3}
+    steps = ["from=gpu to=cpu", "from=optimiser", "from=closed_form"]
+    places = [caplog.text.index(step) for step in steps]
+    assert places == sorted(places)
+
+
+SINGULAR = {
+    "more symbols than sessions": lambda walk: walk(254, tuple(np.linspace(0.005, 0.03, 300))),
+    "copies of one symbol": lambda walk: np.tile(walk(600, (0.01,)), 6),
+    "copies of two, scaled": lambda walk: np.hstack([np.tile(walk(600, (0.01,)), 3), 7.0 * walk(600, (0.02,) * 1, 1)]),
+    "a symbol that never moves": lambda walk: np.hstack([walk(600), np.full((600, 1), 50.0)]),
+    "one that mirrors another": lambda walk: np.hstack([walk(600), 1e4 / walk(600)]),
+    "a crash on one day": lambda walk: np.vstack([walk(600)[:-1], walk(600)[-1:] * 0.05]),
+}
+
+
+@pytest.mark.parametrize("allocator", FAMILY, ids=lambda a: a.name)
+@pytest.mark.parametrize("closes", SINGULAR.values(), ids=SINGULAR)
+def test_covariances_without_full_rank_are_answered_by_the_optimiser(allocator, closes, view_of, walk, book_of):
+    given = replace(allocator, lookback=252).allocate(view_of(closes(walk)), book_of())
+    assert given.certificate.holds
+    if given.rung is not Rung.OPTIMISER:
+        # A mean that no symbol has above cash has no best ratio; all else is answered.
+        assert "expected to earn more than cash" in given.trace["fallen"]["optimiser"]
+    else:
+        assert sum(given.weights.values()) == pytest.approx(0.9, abs=1e-6)
+
+
+def test_a_market_that_never_moves_is_held_evenly_or_left_alone(view_of, book_of):
+    view = view_of(np.full((600, 6), 100.0))
+    for allocator in FAMILY:
+        given = allocator.allocate(view, book_of({"S0": 0.1}))
+        assert given.certificate.holds
+        assert given.rung is Rung.HOLD or sum(given.weights.values()) == pytest.approx(0.9, abs=1e-6)
+
+
+@pytest.mark.parametrize("hole", [np.nan, np.inf, -np.inf, 0.0, -1.0])
+@pytest.mark.parametrize("allocator", FAMILY, ids=lambda a: a.name)
+def test_a_price_that_is_none_leaves_its_symbol_out_by_name(allocator, hole, view_of, walk, book_of):
+    closes = walk(600)
+    closes[400, 2] = hole
+    given = replace(allocator, lookback=252).allocate(view_of(closes), book_of())
+    assert given.rung in (Rung.OPTIMISER, Rung.CLOSED_FORM)
+    assert "S2" in given.trace["left_out"] or given.rung is Rung.CLOSED_FORM
+    assert given.weights["S2"] == 0.0 or given.rung is Rung.CLOSED_FORM
+    assert all(np.isfinite(weight) for weight in given.weights.values())

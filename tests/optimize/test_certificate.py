@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ordinis.domain.limits import Limits
-from ordinis.optimize.certificate import certify
+from ordinis.optimize.certificate import certify, farther_than_need_be
 
 LIMITS = Limits(
     position_cap=0.2, gross_cap=0.9, cash_buffer=0.15, sector_cap=0.3, sectors={"XOM": "Energy", "CVX": "Energy"}
@@ -85,3 +85,24 @@ def test_a_certificate_holds_exactly_for_feasible_numbers_and_can_always_be_writ
     )
     assert certificate.holds == inside
     json.dumps(dict(certificate.slacks), allow_nan=False)
+
+
+def test_the_nearest_is_farther_by_nothing_and_another_by_the_square_of_its_distance_at_least():
+    wish = {"AAPL": 0.5, "XOM": 0.25, "CVX": 0.25}
+    nearest = {"AAPL": 0.2, "XOM": 0.15, "CVX": 0.15}
+    assert farther_than_need_be(wish, nearest, LIMITS) == pytest.approx(0.0, abs=1e-17)
+    # 0.3 * 0.2 + 0.1 * 0.15 + 0.1 * 0.15 can be reached, of which 0.3 * 0.2 + 0.05 * 0.2 + 0.15 * 0.1 are.
+    other = {"AAPL": 0.2, "XOM": 0.2, "CVX": 0.1}
+    assert farther_than_need_be(wish, other, LIMITS) == pytest.approx(0.15 * 0.2 + 0.05 * 0.1 - 0.05 * 0.2 - 0.15 * 0.1)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.floats(-1.0, 1.0), min_size=4, max_size=4), st.integers(0, 2**32 - 1))
+def test_no_weights_inside_the_limits_gain_more_than_the_gap_says(wish, seed):
+    symbols, rng = ["AAPL", "CVX", "XOM", "KO"], np.random.default_rng(seed)
+    inside = [drawn * 0.85 / max(0.85, drawn.sum()) for drawn in rng.uniform(0.0, [0.2, 0.15, 0.15, 0.2], (200, 4))]
+    at = inside[0]
+    gap = farther_than_need_be(
+        dict(zip(symbols, wish, strict=True)), dict(zip(symbols, at.tolist(), strict=True)), LIMITS
+    )
+    assert max(float((wish - at) @ (other - at)) for other in inside) <= gap + 1e-15

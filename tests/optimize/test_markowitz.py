@@ -211,3 +211,9 @@ def test_singular_covariances_are_answered() -> None:
     assert mean_variance(np.full(5, 1e-4), one, region, 2.0).sum() == pytest.approx(1.0)
     assert maximum_sharpe(np.full(5, 1e-4), one, region).sum() == pytest.approx(1.0)
     assert mean_variance(np.linspace(0.0, 1e-3, 5), np.zeros((5, 5)), region, 1.0)[-1] == pytest.approx(0.4, abs=1e-5)
+
+
+def test_an_expected_return_that_is_no_number_is_refused_by_its_symbol() -> None:
+    for solve in (maximum_sharpe, lambda *asked: mean_variance(*asked, 1.0)):
+        with pytest.raises(ValueError, match="the expected return of symbol 2 is not finite"):
+            solve(np.array([0.0, 0.1, np.inf]), np.eye(3), invested(3))

@@ -105,3 +105,23 @@ def test_a_market_that_never_moves_is_held_evenly():
     solution = mean_cvar(np.zeros((10, 3)), ["A", "B", "C"], Limits())
     np.testing.assert_allclose(solution.weights, 0.2)
     assert solution.objective == 0.0
+
+
+@pytest.mark.parametrize("seed", [13, 25])
+def test_more_symbols_than_scenarios_whose_risks_nearly_cancel_are_answered(seed):
+    rng = np.random.default_rng(seed)
+    count, scenarios = int(rng.integers(50, 400)), int(rng.integers(60, 300))
+    returns = rng.normal(size=(scenarios, count)) * rng.uniform(0.003, 0.03, count)
+    returns += rng.normal(size=(scenarios, 1)) * rng.uniform(0.0, 0.02)
+    limits = Limits(position_cap=0.4)
+    solution = mean_cvar(returns, [f"S{i}" for i in range(count)], limits)
+    assert solution.weights.sum() == pytest.approx(0.9, abs=1e-7)
+    assert solution.objective - solution.bound <= 1e-6 * max(abs(solution.objective), 1e-2 * float(returns.std()))
+
+
+def test_a_return_that_is_no_number_is_refused_by_symbol_and_scenario():
+    returns = np.full((50, 3), 0.01)
+    for hole in (np.nan, np.inf, -np.inf):
+        returns[7, 1] = hole
+        with pytest.raises(ValueError, match=rf"the return of B in scenario 7 is {hole}"):
+            mean_cvar(returns, ["A", "B", "C"], Limits())

@@ -81,7 +81,7 @@ def test_a_matrix_that_is_no_covariance_is_a_failure_and_no_weights():
 
 
 def test_a_covariance_that_is_not_finite_is_refused():
-    with pytest.raises(ValueError, match="finite"):
+    with pytest.raises(ValueError, match="the covariance of symbols 0 and 1 is not finite"):
         minimum_variance(np.array([[1.0, np.nan], [np.nan, 1.0]]), ["A", "B"], FREE)
 
 

@@ -11,8 +11,10 @@ from hypothesis.extra import numpy as hnp
 
 from ordinis.domain.limits import Limits
 from ordinis.errors import AllocationRefused
-from ordinis.optimize.certificate import certify
+from ordinis.optimize.certificate import certify, farther_than_need_be
+from ordinis.optimize.mean_variance import quadratic
 from ordinis.optimize.projection import fill_to_level, project
+from ordinis.optimize.region import Region
 
 FREE = Limits(position_cap=1.0, gross_cap=1.0, cash_buffer=0.0, sector_cap=1.0)
 
@@ -132,6 +134,47 @@ def test_a_convex_solver_finds_the_same_point(problem):
         return  # an interior point solver has no interior there
     # Where a cap only just binds the solver stops some millionths away; our own point is held to 1e-11 above.
     np.testing.assert_allclose(project(wish, names(len(wish)), limits), oracle(wish, limits), atol=1e-5)
+
+
+def by_library(wish, symbols, limits):
+    """The nearest by Clarabel; then, with what it says is at a limit held there, by least squares, which is exact."""
+    names = sorted(set(limits.sectors.values()))
+    rows = np.array([np.ones(len(wish)), *([float(limits.sectors.get(s) == name) for s in symbols] for name in names)])
+    most = np.array([limits.invested_cap, *(limits.sector_cap for _ in names)])
+    cap, none = np.full(len(wish), limits.position_cap), np.full(len(rows), -np.inf)
+    region = Region(np.zeros(len(wish)), cap, rows, none, most)
+    rough = quadratic(np.eye(len(wish)), -wish, region)
+    found = [rough]
+    for near in (1e-5, 1e-6, 1e-7, 1e-8):
+        exact = np.where(rough < near, 0.0, np.where(rough > cap - near, cap, np.nan))
+        free, full = np.isnan(exact), rows @ rough > most - near
+        exact[free] = wish[free]
+        over = rows[full] @ exact - most[full]
+        exact[free] -= np.linalg.lstsq(rows[full][:, free], over, rcond=None)[0]
+        if region.violation(exact) <= 1e-12:
+            found.append(exact)
+    return min(found, key=lambda weights: float(((wish - weights) ** 2).sum()))
+
+
+def test_the_library_finds_the_same_point_over_random_regions_to_a_billionth():
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        count, sectors = int(rng.integers(2, 60)), int(rng.integers(1, 8))
+        symbols = names(count)
+        limits = Limits(
+            position_cap=float(rng.uniform(0.02, 0.5)),
+            gross_cap=float(rng.uniform(0.3, 1.0)),
+            cash_buffer=float(rng.uniform(0.0, 0.5)),
+            sector_cap=float(rng.uniform(0.05, 0.6)),
+            sectors={name: f"sector{rng.integers(sectors)}" for name in symbols if rng.random() < 0.8},
+        )
+        wish = rng.normal(size=count) * rng.choice([0.01, 0.05, 0.3, 1.0]) + rng.choice([0.0, 0.05])
+        ours, theirs = project(wish, symbols, limits), by_library(wish, symbols, limits)
+        assert np.abs(ours - theirs).max() <= 1e-9, seed
+        far = farther_than_need_be(
+            dict(zip(symbols, wish.tolist(), strict=True)), dict(zip(symbols, ours.tolist(), strict=True)), limits
+        )
+        assert abs(far) <= 1e-14, seed
 
 
 def test_five_hundred_names_in_eleven_sectors_agree_with_the_solver():

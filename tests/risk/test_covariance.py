@@ -61,7 +61,7 @@ def test_every_estimate_is_exactly_symmetric_and_refuses_gaps(returns, estimate)
     matrix = estimate(returns)
     np.testing.assert_array_equal(matrix, matrix.T)
     returns[3, 2] = np.nan
-    with pytest.raises(ValueError, match="finite"):
+    with pytest.raises(ValueError, match="return 3 of symbol 2 is nan"):
         estimate(returns)
     with pytest.raises(ValueError, match="at least 2"):
         estimate(returns[:1])

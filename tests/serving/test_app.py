@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from ordinis.clock import trading_calendar
 from ordinis.domain.decisions import Allocation
 from ordinis.domain.portfolio import PortfolioSnapshot
-from ordinis.errors import DataUnavailable, InfeasibleLimits
+from ordinis.errors import DataUnavailable
 from ordinis.ports import Allocator, MarketView, PriceHistory
 from ordinis.serving.advisor import Advisor
 from ordinis.serving.app import create_app
@@ -260,7 +260,6 @@ class TestFailures:
     @pytest.mark.parametrize(
         ("failing", "status"),
         [
-            ({"error": InfeasibleLimits(["gross", "position"])}, 422),
             ({"error": DataUnavailable("history", "session")}, 503),
             ({"error": ZeroDivisionError("secret detail in /tmp/secret.py")}, 500),
             ({"change": {"cash": float("nan")}}, 500),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ordinis.allocation.naive import EqualWeight, InverseVolatility
+from ordinis.allocation.optimal import descend
 from ordinis.allocation.remote import RemoteAllocator
 from ordinis.clock import trading_calendar
 from ordinis.domain.decisions import Allocation, Rung
@@ -25,7 +26,9 @@ from ordinis.domain.portfolio import PortfolioSnapshot
 from ordinis.errors import AllocationRefused, AllocationUnavailable
 from ordinis.features.view import market_view
 from ordinis.optimize.certificate import certify
-from ordinis.ports import Allocator, MarketView, PriceHistory
+from ordinis.optimize.mean_variance import minimum_variance
+from ordinis.ports import Allocator, FloatArray, MarketView, PriceHistory
+from ordinis.risk.covariance import ledoit_wolf
 from ordinis.serving.advisor import Advisor
 from ordinis.serving.app import create_app
 from tests.serving.conftest import AS_OF, LIMITS, SESSION, SYMBOLS, TOKEN
@@ -58,6 +61,21 @@ class Holding:
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class Insatiable:
+    """Asks for more than the limits allow to be invested."""
+
+    limits: Limits
+    name: str = "insatiable"
+    version: str = "1"
+
+    def allocate(self, view: MarketView, portfolio: PortfolioSnapshot) -> Allocation:
+        def solve(returns: FloatArray, symbols: Sequence[str]) -> tuple[FloatArray, Mapping[str, object]]:
+            return minimum_variance(ledoit_wolf(returns), symbols, self.limits, invested=0.99), {}
+
+        return descend(self, view, portfolio, 60, solve)
+
+
 def view_of(history: PriceHistory) -> MarketView:
     return market_view(history, AS_OF, SESSION)
 
@@ -76,6 +94,19 @@ def test_over_the_network_the_answer_equals_the_one_at_home(
         assert (remote.name, remote.version) == (allocator.name, allocator.version)
     assert answers == [allocator.allocate(view, portfolio)] * 3
     assert list(answers[0].weights) == list(allocator.allocate(view, portfolio).weights)
+
+
+def test_limits_that_conflict_cross_the_wire_as_a_hold_that_names_them(
+    history: PriceHistory, portfolio: PortfolioSnapshot, serve: Serve
+) -> None:
+    view, allocator = view_of(history), Insatiable(LIMITS)
+    with RemoteAllocator(serve(application(allocator, history)), TOKEN, LIMITS, timeout=10) as remote:
+        answer = remote.allocate(view, portfolio)
+    assert answer == allocator.allocate(view, portfolio)
+    assert answer.rung is Rung.HOLD
+    assert answer.weights == portfolio.weights
+    assert answer.trace["conflicts"] == [["invested 0.9900", "gross 0.9000"]]
+    assert "invested 0.9900, gross 0.9000" in str(answer.trace["hold"])
 
 
 @pytest.fixture(scope="module")
