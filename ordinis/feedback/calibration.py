@@ -11,10 +11,11 @@ and the day's own move is of the size of sigma. The two right-hand sides of y gr
 says much of their sum and little of gamma; the drift says gamma alone, but for the day's noise.
 
 For one delta this is a linear model in (h, eta, gamma), whose prior and posterior are normal; delta runs over a grid,
-each point weighted by its own prior and by how likely it makes the fills. So nothing is iterated, one set of fills
-gives one answer, and intervals come from the mixture. Noise of ten basis points a fill hides an impact of two: few
-fills leave the prior where it was, which is what a prior is for. All fills together move the prior; each liquidity
-bucket then starts from what all have said, as widely as buckets may differ. Only delta is the book's for all of them:
+each point weighted by its own prior and by how likely it makes the fills. So nothing is searched for, one set of fills
+gives one answer, and intervals come from the mixture. The noise grows with the order, since the market wanders while
+it is worked. Noise of ten basis points a fill hides an impact of two: few fills leave the prior where it was, which is
+what a prior is for. All fills together move the prior; each liquidity bucket then starts from what all have said, as
+widely as buckets may differ. Only delta is the book's for all of them:
 an optimiser has one exponent for all symbols. Left out: that orders of one day share its moves, that what they paid
 has a part in them, and that prices also go where a good forecast sent the order, which looks like impact.
 
@@ -47,6 +48,9 @@ GROUPS = 10
 LARGEST_ERROR = 10.0 * BASIS_POINT
 NOISE_FILLS = 100
 """A bucket's noise counts as if so many fills with the book's noise were among its own."""
+NOISE_ROUNDS = 3
+LEAST_NOISE = 1e-9
+"""Executions are not reported finer."""
 BUCKETS_DIFFER = 0.25
 """How widely liquidity buckets are expected to differ from the book, as a share of the prior's own width."""
 
@@ -128,7 +132,7 @@ class CostFit:
     delta: Estimate
     permanent: Estimate
     noise: float
-    """Standard deviation of a fill around the model, a fraction."""
+    """Standard deviation of a fill around the model, a fraction; the root of the mean of all fills' variances."""
     fills: int
 
     def predicted(self, participation: FloatArray, volatility: FloatArray) -> FloatArray:
@@ -172,30 +176,14 @@ class Calibration:
     reason: str
 
 
-def fit(fills: PaidCosts, prior: CostPrior, usual_noise: float | None = None, grid: FloatArray = GRID) -> CostFit:
-    """All of `fills` under one set of parameters; without any, what is believed before.
-
-    Args:
-        usual_noise: of the book, for a bucket whose own fills are too few to tell theirs.
-        grid: (G,) values of delta; one where it is known.
-    """
-    if not len(fills):
-        return _of_prior(prior)
-    extra = 0 if usual_noise is None else NOISE_FILLS
-    usual = (usual_noise or 0.0) ** 2 * extra
-    noise = usual_noise or float(np.std(fills.paid)) or BASIS_POINT
-    mixture = _mixture(fills, prior, noise, grid)
-    for _ in range(2):
-        squares = float(((fills.paid - mixture.predicted(fills)) ** 2).sum())
-        noise = float(np.sqrt((squares + usual) / (len(fills) + extra))) or BASIS_POINT
-        mixture = _mixture(fills, prior, noise, grid)
-    half_spread, eta, permanent = (mixture.normal(place) for place in range(3))
-    return CostFit(half_spread, replace(eta, value=mixture.eta()), mixture.exponent(), permanent, noise, len(fills))
+def fit(fills: PaidCosts, prior: CostPrior) -> CostFit:
+    """All of `fills` under one set of parameters; without any, what is believed before."""
+    return _fitted(fills, prior, None, GRID)[0]
 
 
 def fit_buckets(fills: PaidCosts, prior: CostPrior, count: int) -> tuple[CostFit, tuple[CostFit, ...]]:
     """The book, and each of `count` buckets, which starts from the book and keeps its delta."""
-    book = fit(fills, prior)
+    book, noise = _fitted(fills, prior, None, GRID)
     learned = CostPrior(
         book.half_spread.value,
         BUCKETS_DIFFER * prior.half_spread_sd,
@@ -207,8 +195,64 @@ def fit_buckets(fills: PaidCosts, prior: CostPrior, count: int) -> tuple[CostFit
         BUCKETS_DIFFER * prior.permanent_sd,
     )
     shared = np.array([book.delta.value])
-    own = (fit(fills.part(fills.bucket == bucket), learned, book.noise, shared) for bucket in range(count))
+    own = (_fitted(fills.part(fills.bucket == bucket), learned, noise, shared)[0] for bucket in range(count))
     return book, tuple(replace(found, delta=book.delta) for found in own)
+
+
+def _fitted(fills: PaidCosts, prior: CostPrior, usual: _Noise | None, grid: FloatArray) -> tuple[CostFit, _Noise]:
+    """A fit and its noise.
+
+    Args:
+        usual: the book's noise, for a bucket whose own fills are too few to tell theirs.
+        grid: (G,) values of delta; one where it is known.
+    """
+    noise = usual or _Noise(float(np.std(fills.paid)) if len(fills) else 0.0, 0.0)
+    if not len(fills):
+        return _of_prior(prior), noise
+    mixture = _mixture(fills, prior, noise.of(fills), grid)
+    for _ in range(NOISE_ROUNDS):
+        left = fills.paid - mixture.predicted(fills)
+        noise = noise.told_by(left, fills) if usual is None else usual.scaled(left, fills)
+        mixture = _mixture(fills, prior, noise.of(fills), grid)
+    half_spread, eta, permanent = (mixture.normal(place) for place in range(3))
+    typical = float(np.sqrt(np.mean(noise.of(fills) ** 2)))
+    eta = replace(eta, value=mixture.eta())
+    return CostFit(half_spread, eta, mixture.exponent(), permanent, typical, len(fills)), noise
+
+
+@dataclass(frozen=True)
+class _Noise:
+    """Of a fill around the model: variance = base^2 + of_size^2 sigma^2 p.
+
+    The longer an order is worked the further the market wanders meanwhile, and an order is worked for as long as its
+    size takes at some share of the volume.
+    """
+
+    base: float
+    of_size: float
+
+    def of(self, fills: PaidCosts) -> FloatArray:
+        """(n,) standard deviations."""
+        return np.asarray(np.sqrt(max(self.base, LEAST_NOISE) ** 2 + self.of_size**2 * _wandering(fills)))
+
+    def told_by(self, left: FloatArray, fills: PaidCosts) -> _Noise:
+        """The noise that (n,) residuals speak of: their squares by least squares, each weighted by its own size."""
+        weights = 1.0 / self.of(fills) ** 2
+        terms = np.column_stack([np.ones(len(left)), _wandering(fills)])
+        scale = np.maximum((weights[:, None] * terms).max(axis=0), np.finfo(float).tiny)
+        found, _ = optimize.nnls(weights[:, None] * terms / scale, weights * left**2)
+        base, of_size = np.sqrt(found / scale).tolist()
+        return _Noise(base, of_size)
+
+    def scaled(self, left: FloatArray, fills: PaidCosts) -> _Noise:
+        """The same shape at the size that (n,) residuals speak of, among fills of the usual size."""
+        squares = float(((left / self.of(fills)) ** 2).sum())
+        by = float(np.sqrt((squares + NOISE_FILLS) / (len(left) + NOISE_FILLS)))
+        return _Noise(by * self.base, by * self.of_size)
+
+
+def _wandering(fills: PaidCosts) -> FloatArray:
+    return np.asarray(fills.volatility**2 * fills.participation)
 
 
 def calibrate(fills: PaidCosts, prior: CostPrior, in_force: Calibration | None, count: int = 1) -> Calibration:
@@ -339,8 +383,8 @@ class _Mixture:
         return Estimate(float(self.weights @ self.grid), low, high)
 
 
-def _mixture(fills: PaidCosts, prior: CostPrior, noise: float, grid: FloatArray) -> _Mixture:
-    """Normal posteriors of (h, eta, gamma) by delta, with the evidence of each."""
+def _mixture(fills: PaidCosts, prior: CostPrior, noise: FloatArray, grid: FloatArray) -> _Mixture:
+    """Normal posteriors of (h, eta, gamma) by delta, with the evidence of each; `noise` is (n,)."""
     believed = np.array([prior.half_spread, prior.eta, prior.permanent])
     drift, moved_by = fills.drifts()
     # What is known before any fill was paid for: beliefs, and the drifts, which say the same whatever delta is.
@@ -355,11 +399,12 @@ def _mixture(fills: PaidCosts, prior: CostPrior, noise: float, grid: FloatArray)
     for place, delta in enumerate(grid):
         columns[1] = fills.volatility * np.exp(delta * participation)
         # Of what the prior leaves unexplained, so that the evidence needs no differences of large sums.
-        rest = fills.paid - believed @ columns
-        pulls = columns @ rest / noise**2 + drifted
-        posterior = precision + columns @ columns.T / noise**2
+        rest = (fills.paid - believed @ columns) / noise
+        weighed = columns / noise
+        pulls = weighed @ rest + drifted
+        posterior = precision + weighed @ weighed.T
         moved = np.linalg.solve(posterior, pulls)
         means[place], covariances[place] = believed + moved, np.linalg.inv(posterior)
-        logs[place] += 0.5 * (pulls @ moved - rest @ rest / noise**2 - np.linalg.slogdet(posterior)[1])
+        logs[place] += 0.5 * (pulls @ moved - rest @ rest - np.linalg.slogdet(posterior)[1])
     weights = np.exp(logs - logs.max())
     return _Mixture(float(np.exp(participation.mean())), grid, weights / weights.sum(), means, covariances)

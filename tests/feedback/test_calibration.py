@@ -291,3 +291,20 @@ def test_fills_that_cannot_be_learned_from_are_refused(changed: dict[str, np.nda
     good = {"paid": two, "participation": two + 0.1, "volatility": two, "bucket": np.zeros(2, dtype=int)}
     with pytest.raises(ValueError, match=told):
         PaidCosts(**(good | changed))
+
+
+def test_noise_that_grows_with_the_order_leaves_the_intervals_honest() -> None:
+    """A fit that took all fills for equally noisy would cover the truth in seven seeds of ten."""
+    covered, spreads = 0, []
+    for seed in range(100):
+        clean, rng = planted(seed, 1_000, noise=1e-9), np.random.default_rng(10_000 + seed)
+        wandering = np.sqrt((3.0 * BASIS_POINT) ** 2 + 0.8**2 * clean.volatility**2 * clean.participation)
+        found = fit(
+            replace(clean, paid=clean.paid + wandering * rng.standard_normal(len(clean)), drift=None), CostPrior()
+        )
+        covered += found.eta.low <= ETA <= found.eta.high
+        spreads.append(found.half_spread.value)
+        assert found.noise == pytest.approx(float(np.sqrt(np.mean(wandering**2))), rel=0.2)
+    assert covered >= 90
+    # Small orders know the spread, however noisy the large ones are.
+    assert float(np.std(spreads)) < 0.4 * BASIS_POINT
