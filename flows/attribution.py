@@ -12,9 +12,9 @@ from tasks.jobs import NothingToDo, once
 
 
 @flow(name="attribution")
-def attribution(session: date | None = None) -> State:
+def attribution(session: date | None = None, again: bool = False) -> State:
     """Factor exposures and each holding's part of the risk, as of a session; the last one when none is given."""
-    return once("attribution", session, attribute_if_valued)
+    return once("attribution", session, attribute_if_valued, again=again)
 
 
 def attribute_if_valued(session: date) -> str:

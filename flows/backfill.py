@@ -22,6 +22,8 @@ STEPS: dict[str, Callable[[date], str]] = {
 
 
 @flow(name="backfill")
-def backfill(step: Literal["ingest", "calibration", "attribution"], first: date, last: date) -> State:
-    """One step for every session from `first` to `last` that it is not done for, oldest first."""
-    return each_session(step, first, last, STEPS[step])
+def backfill(
+    step: Literal["ingest", "calibration", "attribution"], first: date, last: date, again: bool = False
+) -> State:
+    """One step for every session from `first` to `last` that it is not done for, or for all `again`, oldest first."""
+    return each_session(step, first, last, STEPS[step], again=again)

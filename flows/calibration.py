@@ -12,9 +12,9 @@ from tasks.jobs import NothingToDo, once
 
 
 @flow(name="calibration")
-def calibration(session: date | None = None) -> State:
+def calibration(session: date | None = None, again: bool = False) -> State:
     """Keep what became of every order, and calibrate the cost model on all of them, as of a session."""
-    return once("calibration", session, calibrate_if_valued)
+    return once("calibration", session, calibrate_if_valued, again=again)
 
 
 def calibrate_if_valued(session: date) -> str:

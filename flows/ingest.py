@@ -12,6 +12,6 @@ from tasks.jobs import once
 
 
 @flow(name="ingest")
-def ingest(session: date | None = None) -> State:
+def ingest(session: date | None = None, again: bool = False) -> State:
     """Bring a session's bars through their contract into the store; the last one that closed when none is given."""
-    return once("ingest", session, fetch_bars)
+    return once("ingest", session, fetch_bars, again=again)

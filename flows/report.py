@@ -12,9 +12,9 @@ from tasks.jobs import NothingToDo, once
 
 
 @flow(name="report")
-def report(session: date | None = None) -> State:
+def report(session: date | None = None, again: bool = False) -> State:
     """The report as of a session; the last one when none is given."""
-    return once("report", session, report_if_valued)
+    return once("report", session, report_if_valued, again=again)
 
 
 def report_if_valued(session: date) -> str:

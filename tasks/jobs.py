@@ -33,8 +33,8 @@ class NothingToDo(Exception):
         super().__init__(reason)
 
 
-def once(job: str, session: date | None, work: Callable[[date], str]) -> State:
-    """Do `work` for `session`, or for the last session that closed, unless it is done.
+def once(job: str, session: date | None, work: Callable[[date], str], *, again: bool = False) -> State:
+    """Do `work` for `session`, or for the last session that closed, unless it is done and not wanted `again`.
 
     Args:
         work: does the job and tells in a line what it did; it may raise NothingToDo.
@@ -44,7 +44,7 @@ def once(job: str, session: date | None, work: Callable[[date], str]) -> State:
     except NothingToDo as nothing:
         return Completed(name=nothing.name, message=nothing.reason)
     records, clock = bootstrap.records(load()), SystemClock()
-    if not records.start_job(job, day, clock.now()):
+    if not records.start_job(job, day, clock.now(), again=again):
         return Completed(name="AlreadyDone", message=f"{job} is done for {day}")
     try:
         told = work(day)
@@ -59,7 +59,7 @@ def once(job: str, session: date | None, work: Callable[[date], str]) -> State:
     return Completed(message=f"{day}: {told}")
 
 
-def each_session(job: str, first: date, last: date, work: Callable[[date], str]) -> State:
+def each_session(job: str, first: date, last: date, work: Callable[[date], str], *, again: bool = False) -> State:
     """Do `work` for each session from `first` to `last` unless it is done, and show how far it is.
 
     The run may be ended and begun again at any moment: what is done stays done.
@@ -73,7 +73,7 @@ def each_session(job: str, first: date, last: date, work: Callable[[date], str])
     )
     with connected(load()):
         for number, session in enumerate(sessions, start=1):
-            ended[str(once(job, session, work).name)] += 1
+            ended[str(once(job, session, work, again=again).name)] += 1
             shown.move(number / len(sessions))
     told = ", ".join(f"{count} {name}" for name, count in sorted(ended.items()))
     return Completed(message=f"{job} from {sessions[0]} to {sessions[-1]}: {told}")

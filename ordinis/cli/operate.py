@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 flow = typer.Typer(help="Start flows as their schedules would, and see what is planned.", no_args_is_help=True)
 app.add_typer(flow, name="flow")
+Again = Annotated[bool, typer.Option("--again", help="Also what is done: over the same data it changes nothing.")]
 BACKFILLED = ("ingest", "calibration", "attribution")
 PATIENCE = 120.0
 """Seconds in which a server may restart while a backfill is followed."""
@@ -100,6 +101,7 @@ def status(as_json: AsJson = False) -> None:
 def flow_run(
     name: Annotated[str, typer.Argument(help="ingest, calibration, attribution, report or nightly.")],
     session: Session = None,
+    again: Again = False,
 ) -> None:
     """Start a run of the deployment, the same that the schedule starts, and follow it to its end."""
     from ordinis.errors import ProcessFailed
@@ -107,7 +109,8 @@ def flow_run(
     from ordinis.settings import load
 
     settings = load()
-    parameters = {} if session is None else {"session": session.date().isoformat()}
+    parameters: dict[str, object] = {} if session is None else {"session": session.date().isoformat()}
+    parameters |= {"again": True} if again else {}
     with PrefectApi(settings) as prefect:
         begun = prefect.run(name, parameters)
         console.print(f"{name}: run {begun.name}")
@@ -121,6 +124,7 @@ def flow_backfill(
     step: Annotated[str, typer.Argument(help="ingest, calibration or attribution.")],
     first: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="First session.")],
     last: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Last session.")],
+    again: Again = False,
 ) -> None:
     """Do one step of the night for a range of sessions, and show how far it is.
 
@@ -142,7 +146,8 @@ def flow_backfill(
     if not sessions:
         raise ConfigurationError("backfill", f"there is no session from {first.date()} to {last.date()}")
     records = bootstrap.records(settings)
-    parameters = {"step": step, "first": first.date().isoformat(), "last": last.date().isoformat()}
+    dates = {"first": first.date().isoformat(), "last": last.date().isoformat()}
+    parameters: dict[str, object] = {"step": step, **dates, "again": again}
     with PrefectApi(settings, PATIENCE) as prefect, Progress(console=console) as progress:
         bar = progress.add_task(f"{step} of {len(sessions)} sessions", total=len(sessions))
 

@@ -80,8 +80,8 @@ class RejectedRow(Protocol):
 class Records(RecordDatabase):
     """Of every job and account."""
 
-    def start_job(self, job: str, logical_date: date, at: datetime) -> bool:
-        """Note that a job begins; one that failed or was killed begins again.
+    def start_job(self, job: str, logical_date: date, at: datetime, *, again: bool = False) -> bool:
+        """Note that a job begins; one that failed or was killed begins again, and one that is done with `again`.
 
         Returns:
             False when it is done already, or when another process begins it at this moment.
@@ -93,11 +93,11 @@ class Records(RecordDatabase):
                 found = connection.execute(select(job_run.c.status).where(key).with_for_update()).scalar()
                 if found is None:
                     connection.execute(insert(job_run).values(job=job, logical_date=logical_date, **fresh))
-                elif found != JobStatus.DONE:
+                elif again or found != JobStatus.DONE:
                     connection.execute(update(job_run).where(key).values(fresh))
         except IntegrityError:
             return False
-        return found != JobStatus.DONE
+        return again or found != JobStatus.DONE
 
     def finish_job(
         self, job: str, logical_date: date, at: datetime, status: JobStatus = JobStatus.DONE, detail: str = ""

@@ -151,6 +151,9 @@ class TestFlows:
         assert (first.name, first.message) == ("Completed", "2022-06-01: 26 bars, 26 new, 0 in quarantine")
         assert status(records, "ingest") == [(SESSION, JobStatus.DONE)]
         assert ingest(SESSION, return_state=True).name == "AlreadyDone"
+        again: State = ingest(SESSION, again=True, return_state=True)
+        assert again.message == "2022-06-01: 26 bars, 0 new, 0 in quarantine"
+        assert status(records, "ingest") == [(SESSION, JobStatus.DONE)]
 
     def test_without_a_session_it_is_the_last_that_the_source_has(self, records: Records) -> None:
         assert ingest(return_state=True).message.startswith("2022-12-28: 26 bars")
@@ -169,6 +172,8 @@ class TestFlows:
         assert status(records, "ingest") == [(SESSION, JobStatus.DONE), (date(2022, 5, 31), JobStatus.DONE)]
         again: State = backfill("ingest", date(2022, 5, 31), SESSION, return_state=True)
         assert again.message == "ingest from 2022-05-31 to 2022-06-01: 2 AlreadyDone"
+        wanted: State = backfill("ingest", date(2022, 5, 31), SESSION, again=True, return_state=True)
+        assert wanted.message == "ingest from 2022-05-31 to 2022-06-01: 2 Completed"
         assert backfill("attribution", SUNDAY, SUNDAY, return_state=True).name == "NotASession"
         unvalued: State = backfill("attribution", SESSION, SESSION, return_state=True)
         assert unvalued.message == "attribution from 2022-06-01 to 2022-06-01: 1 NotValued"
