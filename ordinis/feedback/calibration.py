@@ -137,28 +137,20 @@ class CostFit:
 
     def predicted(self, participation: FloatArray, volatility: FloatArray) -> FloatArray:
         """(n,) fractions of the arrival price."""
-        temporary = self.eta.value * participation**self.delta.value
-        return np.asarray(self.half_spread.value + volatility * (temporary + self.stays / 2.0 * participation))
+        half_spread, eta, permanent = self._used
+        temporary = eta * participation**self.delta.value
+        return np.asarray(half_spread + volatility * (temporary + permanent / 2.0 * participation))
 
     @property
-    def stays(self) -> float:
-        """The permanent coefficient to use: the day's own moves put an estimate of nothing below it half the time."""
-        return max(self.permanent.value, 0.0)
+    def _used(self) -> tuple[float, float, float]:
+        """No cost is below nothing, where noise puts the estimate of one that is nothing half the time."""
+        half_spread, eta, permanent = (max(each.value, 0.0) for each in (self.half_spread, self.eta, self.permanent))
+        return half_spread, eta, permanent
 
     def model(self, commission_bps: float) -> SquareRootCost:
-        """What trades by it; a commission is agreed, not estimated.
-
-        Raises:
-            ConfigurationError: a cost is below nothing; such a fit is never promoted.
-        """
-        return SquareRootCost(
-            self.half_spread.value / BASIS_POINT, self.eta.value, self.delta.value, commission_bps, self.stays
-        )
-
-    @property
-    def below_nothing(self) -> bool:
-        """Whether some trade would be paid for."""
-        return min(self.half_spread.value, self.eta.value) < 0.0
+        """What trades by it; a commission is agreed, not estimated."""
+        half_spread, eta, permanent = self._used
+        return SquareRootCost(half_spread / BASIS_POINT, eta, self.delta.value, commission_bps, permanent)
 
 
 @dataclass(frozen=True)
@@ -279,8 +271,6 @@ def calibrate(fills: PaidCosts, prior: CostPrior, in_force: Calibration | None, 
         f"{error / BASIS_POINT:.2f} bp off on {len(unseen)} unseen fills, the model in force {before / BASIS_POINT:.2f}"
     )
     promoted = error < before and error < LARGEST_ERROR
-    if any(found.below_nothing for found in (book, *buckets)):
-        promoted, told = False, f"{told}; some cost would be below nothing"
     return Calibration(book, buckets, error, before, promoted, told)
 
 
@@ -291,7 +281,7 @@ def calibrated_cost(calibration: Calibration, bucket: Mapping[str, int], commiss
         bucket: liquidity bucket by symbol, those of the fills; any other symbol has the book's costs.
 
     Raises:
-        ConfigurationError: a cost is below nothing, or there is no such bucket.
+        ConfigurationError: there is no such bucket.
     """
     book = calibration.book.model(commission_bps)
     buckets = tuple(found.model(commission_bps) for found in calibration.buckets)

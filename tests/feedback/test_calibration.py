@@ -200,13 +200,16 @@ def test_a_bucket_without_a_fill_is_what_the_book_is_and_one_fill_moves_it_littl
     assert calibrate(planted(0, 600), CostPrior(), None, 2).book.fills == 600
 
 
-def test_costs_below_nothing_are_not_promoted() -> None:
-    found = []
-    for seed in range(20):
-        fills = planted(seed, 300, buckets=(0.0,))
-        found.append(calibrate(replace(fills, paid=fills.paid - 2.0 * BASIS_POINT), CostPrior(), None))
-    assert any(each.book.half_spread.value < 0.0 or each.book.eta.value < 0.0 for each in found)
-    assert not any(each.promoted for each in found if min(each.book.half_spread.value, each.book.eta.value) < 0.0)
+def test_a_cost_below_nothing_counts_as_none() -> None:
+    """A market that pays whoever trades: no model may count on that."""
+    fills = planted(3, 4_000, buckets=(0.0,))
+    found = calibrate(replace(fills, paid=fills.paid - 4.0 * BASIS_POINT), CostPrior(), None)
+    assert found.book.half_spread.value < 0.0
+    model = found.book.model(0.5)
+    assert model.half_spread_bps == 0.0
+    assert min(model.eta, model.permanent) >= 0.0
+    small, sigma = np.full(1, 1e-9), np.full(1, 0.02)
+    assert found.book.predicted(small, sigma)[0] >= 0.0
 
 
 def test_a_permanent_impact_below_nothing_counts_as_none() -> None:
