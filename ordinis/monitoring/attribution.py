@@ -65,7 +65,7 @@ def attribute(book: BookHistory, sectors: Mapping[str, str], shocks: Sequence[Sh
     profit = None
     try:
         profit = session_profit(book.traded, book.session, book.before, book.now, book.names, betas, book.today)
-        if book.today is None and book.names:
+        if book.today is None and book.due_today:
             remarks.append("The factors' returns of this session are not known: its profit is specific whole.")
     except DataUnavailable as missing:
         remarks.append(f"The session's profit is not taken apart: {missing}.")
@@ -104,7 +104,7 @@ def _model(book: BookHistory, remarks: list[str]) -> _Model | None:
     if not book.symbols or not book.names:
         return None
     if not book.daily:
-        remarks.append("Monthly factors explain the book's months; risk by factor needs factors of each session.")
+        # Months explain months: twelve of them say nothing of what is held now.
         return None
     known = np.isfinite(book.held_factors).all(axis=1)
     needed = SESSIONS_A_COEFFICIENT * (len(book.names) + 1)

@@ -60,6 +60,8 @@ class BookHistory:
     """Whether the factors are of sessions rather than of months."""
     late: bool
     """Whether factor returns are missing that should be out."""
+    due_today: bool
+    """Whether the factors' returns of the session are out on its evening."""
     today: FloatArray | None
     """(F,) of the session itself, since the valued session before; None where they are not known."""
     weights: Mapping[str, float]
@@ -124,6 +126,7 @@ def read(
         through=None if known is None or not known.dates else known.dates[-1],
         daily=daily,
         late=known is not None and known.late(session),
+        due_today=known is not None and daily and known.due(session) == session,
         today=None if today is None or not np.isfinite(today).all() else today,
         weights=weights,
         symbols=symbols,

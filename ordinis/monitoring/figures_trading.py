@@ -16,6 +16,7 @@ from ordinis.monitoring.report_data import ReportData
 from ordinis.monitoring.wording import number, percent
 from ordinis.ports import FloatArray
 from ordinis.risk.attribution import FactorAttribution, RiskAttribution
+from ordinis.risk.factor_forecast import FactorForecast
 
 MOST_ROWS = 25
 MARKET = "market"
@@ -28,7 +29,7 @@ def trading_pictures(data: ReportData) -> Iterator[Picture]:
     if data.night is not None and data.night.risk is not None:
         yield component_risk(data, data.night.risk)
     if data.night is not None and data.night.factors is not None:
-        yield factor_exposures(data.night.factors)
+        yield factor_exposures(data.night.factors, data.night.forecast)
 
 
 def turnover_and_cost(data: ReportData) -> Picture:
@@ -110,7 +111,15 @@ def component_risk(data: ReportData, risk: RiskAttribution) -> Picture:
     return Picture("component-risk", title, caption, draw)
 
 
-def factor_exposures(factors: FactorAttribution) -> Picture:
+def _forecast(forecast: FactorForecast) -> str:
+    judged = f"skill {percent(forecast.skill)} over {forecast.judged} sessions"
+    if not any(forecast.returns.values()):
+        return f"No forecast of the factors would have been better than none ({judged}), so none is made."
+    told = ", ".join(f"{name} {percent(r * SESSIONS_A_YEAR)}" for name, r in forecast.returns.items())
+    return f"Forecast a year, which would have been better than none ({judged}): {told}."
+
+
+def factor_exposures(factors: FactorAttribution, forecast: FactorForecast | None = None) -> Picture:
     names = [name for name, beta in factors.factor_exposures.items() if np.isfinite(beta)]
     names.sort(key=lambda name: (name != MARKET, -abs(factors.factor_exposures[name])))
     betas = np.array([factors.factor_exposures[name] for name in names])
@@ -123,6 +132,8 @@ def factor_exposures(factors: FactorAttribution) -> Picture:
         f"explain {percent(factors.r_squared, 0)} of the variance (R²) over {factors.sessions:,} sessions; what they "
         f"leave is {alpha} a year (t {number(factors.alpha_t, 1)})."
     )
+    if forecast is not None:
+        caption += f" {_forecast(forecast)}"
 
     def draw(sheet: Sheet) -> Figure:
         right = 92 if sheet.narrow else NAMES

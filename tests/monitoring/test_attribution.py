@@ -141,7 +141,8 @@ def test_exposures_of_a_symbol_are_within_two_standard_errors_of_what_was_plante
 
 EMPTY = BookHistory(
     session=LAST, traded=Traded(SessionIndex([]), [], [], [], []), growth=np.ones(1), returns=np.zeros(0),
-    factors=np.zeros((0, 6)), names=(), source="planted", through=LAST, daily=True, late=False, today=None, weights={},
+    factors=np.zeros((0, 6)), names=(), source="planted", through=LAST, daily=True, late=False, due_today=False,
+    today=None, weights={},
     symbols=(), held=np.zeros((WINDOW, 0)), held_factors=np.zeros((WINDOW, 0)), before={}, now={}, sessions=(),
     closes=np.zeros((0, 0)), remarks=(),
 )  # fmt: skip
@@ -236,7 +237,9 @@ class TestDegraded:
         found = night(ledger, bars, LAST, slow)
         assert found.factors_through == date(2022, 3, 31)
         assert found.factor_risk is not None
-        assert found.remarks == ("The factors' returns of this session are not known: its profit is specific whole.",)
+        assert found.remarks == ()
+        assert found.profit is not None
+        assert not found.profit.factors
 
     def test_without_any_factors_it_says_why(self, ledger: SqlLedger, bars: Closes) -> None:
         found = attribute(read(ledger, bars, CALENDAR, LAST, None, "factors.csv: no such file"), SECTORS)
@@ -285,7 +288,7 @@ def test_monthly_factors_explain_the_book_s_months(tmp_path: Path) -> None:
     assert found.factors.alpha == pytest.approx(0.0, abs=1e-6), "0.001 a month is the risk-free rate"
     assert found.factors.sessions == len([d for d in table.dates if d + timedelta(days=30) <= LAST])
     assert found.factor_risk is None
-    assert any("Monthly factors explain the book's months" in remark for remark in found.remarks)
+    assert not found.remarks
 
 
 def test_what_was_saved_is_what_is_read(tmp_path: Path, ledger: SqlLedger, bars: Closes) -> None:
