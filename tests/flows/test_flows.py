@@ -40,7 +40,7 @@ from ordinis.settings import load
 from tasks.after_close import book_is_valued
 from tasks.bars import fetch_bars
 from tasks.jobs import NothingToDo, ask_calendar, once
-from tests.operations.running import LAST, PROJECT, Running
+from tests.operations.running import LAST, PROJECT, Running, artefacts
 
 SUNDAY, HOLIDAY, SESSION = date(2022, 6, 5), date(2022, 5, 30), date(2022, 6, 1)
 FLOWS = {
@@ -234,7 +234,7 @@ class TestKilled:
     )
 
     @staticmethod
-    def begin(up: Running, home: Path, step: str) -> subprocess.Popen[bytes]:
+    def begin(up: Running, home: Path, step: str, **settings: str) -> subprocess.Popen[bytes]:
         talk = {
             "PREFECT_API_URL": up.settings.prefect_url,
             "PREFECT_API_AUTH_STRING": token(up.settings.prefect_password_path),
@@ -243,6 +243,7 @@ class TestKilled:
             "ORDINIS_HOME": str(home),
             "ORDINIS_PROJECT": str(PROJECT),
             "ORDINIS_RAY_PORT": str(up.settings.ray_port),
+            **settings,
         }
         command = [sys.executable, "-c", TestKilled.CODE.format(step=step), str(LAST)]
         with (home / f"{step}.log").open("ab") as told:
@@ -260,7 +261,7 @@ class TestKilled:
     @pytest.fixture
     def homes(self, up: Running, tmp_path: Path) -> tuple[Path, Path]:
         """Two homes with the ledger and the bars of the stack that runs, and nothing found out yet."""
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 240
         while not bootstrap.records(up.settings).job_done("nightly", LAST):
             assert time.monotonic() < deadline
             time.sleep(0.5)
@@ -291,3 +292,14 @@ class TestKilled:
         assert self.kept(whole)["execution"]
         done = bootstrap.records(up.settings.model_copy(update={"home": killed}))
         assert all(done.job_done(step, LAST) for step in ("calibration", "attribution"))
+
+    def test_without_its_factors_a_night_is_degraded_and_warns(self, up: Running, homes: tuple[Path, Path]) -> None:
+        home, _ = homes
+        child = self.begin(up, home, "attribution", ORDINIS_FACTORS=str(home / "factors.csv"))
+        assert child.wait(90) == 0, (home / "attribution.log").read_text()[-2000:]
+        [run] = bootstrap.records(up.settings.model_copy(update={"home": home})).job_runs("attribution")
+        assert run.status is JobStatus.DONE
+        assert "1 remark: No factors: " in run.detail
+        shown = artefacts(up)["attribution-warning"]
+        assert shown.startswith("# Incomplete")
+        assert "Risk is by plain covariance" in shown

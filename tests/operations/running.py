@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
+import httpx
 import pytest
 
 from ordinis import bootstrap
 from ordinis.operations import stack
+from ordinis.operations.environments import token
 from ordinis.settings import Settings
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -63,7 +65,7 @@ def _settings(home: Path) -> Settings:
         replay_first=FIRST,
         replay_last=LAST,
         replay_seconds=0,
-        nightly_timeout=120,
+        nightly_timeout=240,
         request_timeout=10,
         ray_cpus=2,
         ray_store_mb=80,
@@ -75,3 +77,10 @@ def _free_ports(count: int) -> list[int]:
     with ExitStack() as held:
         sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [each.getsockname()[1] for each in sockets]
+
+
+def artefacts(up: Running) -> dict[str, str]:
+    """The latest of each key, as the server's pages have it."""
+    user, _, password = token(up.settings.prefect_password_path, "ordinis:").partition(":")
+    found = httpx.post(f"{up.settings.prefect_url}/artifacts/latest/filter", json={}, auth=(user, password))
+    return {row["key"]: row["data"] for row in found.raise_for_status().json() if row["key"]}

@@ -25,10 +25,10 @@ from ordinis.errors import ConfigurationError, NotFound, ProcessFailed
 from ordinis.features.view import market_view
 from ordinis.monitoring.findings import nights
 from ordinis.operations import stack
-from ordinis.operations.environments import ray_folder, token
+from ordinis.operations.environments import ray_folder
 from ordinis.operations.prefect_api import FlowRun, PrefectApi, after_close
 from ordinis.operations.processes import Processes
-from tests.operations.running import CANARY, FIRST, LAST, Running
+from tests.operations.running import CANARY, FIRST, LAST, Running, artefacts
 from tests.serving.test_socket import endless, raw
 
 pytestmark = pytest.mark.processes
@@ -113,7 +113,7 @@ def test_a_flow_is_started_and_followed_to_its_end(up: Running) -> None:
 def test_the_close_of_a_session_starts_the_nightly_flow(up: Running) -> None:
     """The actor says that a session has closed, the server starts the flow, the records say that it is done."""
     records = bootstrap.records(up.settings)
-    soon(lambda: records.job_done("nightly", LAST), 120)
+    soon(lambda: records.job_done("nightly", LAST), 240)
     for session in (FIRST, LAST):
         assert all(
             records.job_done(job, session) for job in ("ingest", "calibration", "attribution", "report", "nightly")
@@ -141,13 +141,6 @@ def test_the_close_of_a_session_starts_the_nightly_flow(up: Running) -> None:
     assert f"Attribution of {LAST}" in shown["attribution"]
     assert shown["attribution-picture-1"].startswith("data:image/png;base64,")
     soon(lambda: not Processes(up.settings.home).pid("actor"), 20)
-
-
-def artefacts(up: Running) -> dict[str, str]:
-    """The latest of each key, as the server's pages have it."""
-    user, _, password = token(up.settings.prefect_password_path, "ordinis:").partition(":")
-    found = httpx.post(f"{up.settings.prefect_url}/artifacts/latest/filter", json={}, auth=(user, password))
-    return {row["key"]: row["data"] for row in found.raise_for_status().json() if row["key"]}
 
 
 def test_a_backfill_shows_progress_and_outlives_a_restart_of_the_server(up: Running) -> None:
