@@ -6,22 +6,18 @@ are optional. Whatever cannot be derived without them is left out and named in t
 
 from __future__ import annotations
 
-import math
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date
 
 import numpy as np
 
-from ordinis.costs.execution import VOLATILITY_SESSIONS
-from ordinis.costs.models import BASIS_POINT
-from ordinis.domain.portfolio import ZERO
 from ordinis.evaluation.statistics import sharpe_difference
 from ordinis.feedback.nightly import Version
 from ordinis.feedback.paid import Paid
 from ordinis.monitoring.findings import Night
-from ordinis.monitoring.report_data import SHORTEST_YEAR, Change, Costs, PaidBySymbol, ReportData, Track
+from ordinis.monitoring.report_costs import by_session, last_changes, paid_by_symbol
+from ordinis.monitoring.report_data import SHORTEST_YEAR, Costs, ReportData, Track
 from ordinis.monitoring.report_decisions import (
     GROSS,
     POSITION,
@@ -32,16 +28,14 @@ from ordinis.monitoring.report_decisions import (
     read_decisions,
 )
 from ordinis.monitoring.report_prices import closes_at, decided_models, expected_costs
-from ordinis.monitoring.report_trading import Execution, Traded, read_trading
+from ordinis.monitoring.report_remarks import on_comparison, on_expected_costs, on_prices, on_trading
+from ordinis.monitoring.report_trading import Traded, read_trading
 from ordinis.ports import CostModel, FloatArray, Ledger, PriceHistory
 
 Baseline = Ledger | tuple[Sequence[date], FloatArray]
 """A ledger of its own (a back-test), or sessions and the (T,) returns of each; only a ledger knows what it cost."""
 
 BOOK = "the book"
-
-MISPRICED = 1e-3
-"""Share of equity by which holdings at the given closes may miss the ledger's own valuation without a remark."""
 
 
 def collect(
@@ -80,12 +74,6 @@ def collect(
     weights = _decided_weights(decided, symbols, traded) if closes is None else _held_weights(traded, symbols, closes)
     expected = None if costs is None else expected_costs(traded, costs, adv or {}, closes, models)
     compared = tuple(_compared(book, name, given, rng) for name, given in (baselines or {}).items())
-    remarks = [
-        *_on_trading(traded, closes, symbols),
-        *([] if costs is None else _on_expected_costs(traded, costs, closes, adv or {})),
-        *_on_prices(traded, symbols, weights, closes),
-        *_on_comparison(book, compared, sectors, symbols),
-    ]
     return ReportData(
         account=ledger.account,
         currency=currency,
@@ -101,17 +89,22 @@ def collect(
         sectors=dict(sectors),
         weights=weights,
         weights_are_held=closes is not None,
-        costs=Costs(traded.slippage, traded.fees, None if expected is None else _by_session(traded, expected)),
-        paid_by_symbol=_paid_by_symbol(traded, expected),
+        costs=Costs(traded.slippage, traded.fees, None if expected is None else by_session(traded, expected)),
+        paid_by_symbol=paid_by_symbol(traded, expected),
         decisions=decided.lines,
         limit_events=decided.limit_events,
         baselines=compared,
         nights=dict(sorted((nights or {}).items())),
         calibration=calibration,
-        changes=_changes(traded, symbols, weights),
+        changes=last_changes(traded, symbols, weights),
         fills=len(traded.fills),
         orders=dict(sorted(Counter(intent.state.value for intent in traded.intents).items())),
-        remarks=tuple(remarks),
+        remarks=(
+            *on_trading(traded, closes, symbols),
+            *(() if costs is None else on_expected_costs(traded, costs, closes, adv or {})),
+            *on_prices(traded, symbols, weights, closes),
+            *on_comparison(book, compared, sectors, symbols),
+        ),
     )
 
 
@@ -163,137 +156,3 @@ def _decided_weights(decided: Decided, symbols: Sequence[str], traded: Traded) -
         for symbol in symbols
     ]
     return np.nan_to_num(np.array(columns, dtype=np.float64).reshape(len(symbols), len(traded.index)).T)
-
-
-def _by_session(traded: Traded, expected: FloatArray) -> FloatArray:
-    rows = np.array([trade.row for trade in traded.executions], dtype=np.intp)
-    return np.bincount(rows, np.nan_to_num(expected), minlength=len(traded.index)).astype(np.float64)
-
-
-def _paid_by_symbol(traded: Traded, expected: FloatArray | None) -> tuple[PaidBySymbol, ...]:
-    """The dearest first; of the orders whose plan is known."""
-    places: dict[str, list[int]] = {}
-    for place, trade in enumerate(traded.executions):
-        if trade.slippage is not None:
-            places.setdefault(trade.symbol, []).append(place)
-    found = []
-    for symbol, mine in places.items():
-        trades = [traded.executions[place] for place in mine]
-        money = np.array([float(abs(trade.bought) + abs(trade.sold)) for trade in trades])
-        slippage = np.array([float(trade.slippage or ZERO) for trade in trades])
-        bps = slippage[money > 0.0] / money[money > 0.0] / BASIS_POINT
-        p50, p95 = np.percentile(bps, [50, 95]).tolist() if len(bps) else (np.nan, np.nan)
-        found.append(
-            PaidBySymbol(
-                symbol=symbol,
-                orders=len(trades),
-                notional=float(money.sum()),
-                slippage=float(slippage.sum()),
-                fees=float(sum((trade.fees for trade in trades), ZERO)),
-                expected=np.nan if expected is None else float(expected[mine].sum()),
-                shortfall_p50=p50,
-                shortfall_p95=p95,
-            )
-        )
-    return tuple(sorted(found, key=lambda row: (-row.slippage - row.fees, row.symbol)))
-
-
-def _changes(traded: Traded, symbols: Sequence[str], weights: FloatArray) -> tuple[Change, ...]:
-    """Of the last session: what was traded, the largest change of weight first, then what prices moved."""
-    last = len(traded.index) - 1
-    if last < 0:
-        return ()
-    gathered: dict[str, list[Execution]] = {}
-    for trade in traded.executions:
-        if trade.row == last:
-            gathered.setdefault(trade.symbol, []).append(trade)
-    before = weights[-2] if last else np.zeros(len(symbols))
-    found = []
-    for symbol, old, new in zip(symbols, before.tolist(), weights[-1].tolist(), strict=True):
-        trades = gathered.get(symbol, [])
-        money = sum((abs(trade.bought) + abs(trade.sold) for trade in trades), ZERO)
-        traded_units = sum((abs(trade.quantity) for trade in trades), ZERO)
-        known = [trade.slippage for trade in trades if trade.slippage is not None]
-        if trades or old or new:
-            found.append(
-                Change(
-                    symbol=symbol,
-                    before=old,
-                    now=new,
-                    units=sum((trade.signed for trade in trades), ZERO),
-                    price=money / traded_units if traded_units else None,
-                    shortfall=sum(known, ZERO) if known else None,
-                    fees=sum((trade.fees for trade in trades), ZERO),
-                )
-            )
-    return tuple(sorted(found, key=lambda c: (not c.units, -abs(c.now - c.before), c.symbol)))
-
-
-# what the ledger could not tell, and why
-
-
-def _on_trading(traded: Traded, closes: PriceHistory | None, symbols: Sequence[str]) -> list[str]:
-    told = []
-    if traded.later_fills:
-        told.append(f"{traded.later_fills} fills after the last valued close are not in these figures.")
-    unplanned = sum(trade.slippage is None for trade in traded.executions)
-    if unplanned:
-        told.append(f"{unplanned} orders have no planned price in the ledger: their slippage is unknown and left out.")
-    if len(traded.index) and traded.unfunded:
-        told.append("Equity came without a deposit in the ledger: the return of that session is unknown, shown as 0.")
-    if closes is None and symbols:
-        told.append("No closes were given: weights are those last decided, not those held at each close.")
-    return told
-
-
-def _on_expected_costs(
-    traded: Traded, costs: CostModel, closes: PriceHistory | None, adv: Mapping[str, float]
-) -> list[str]:
-    symbols = {trade.symbol for trade in traded.executions}
-    if not any(
-        costs.slippage(symbol, 1e6, 1.0, 0.01) != costs.slippage(symbol, 1e6, math.nan, math.nan) for symbol in symbols
-    ):
-        return []
-    if closes is None:
-        return ["No closes were given: expected costs leave impact out, which needs volatility."]
-    told = []
-    unknown = sorted(symbols - adv.keys())
-    if unknown:
-        told.append(f"No daily volume is known for {_listed(unknown)}: their expected cost leaves impact out.")
-    sessions = [traded.index.sessions[trade.row] for trade in traded.executions]
-    early = sum(bisect_left(closes.sessions, session) <= VOLATILITY_SESSIONS for session in sessions)
-    if early:
-        why = f"fewer than {VOLATILITY_SESSIONS + 1} closes were given before them"
-        told.append(f"The expected cost of the first {early} orders leaves impact out: {why}.")
-    return told
-
-
-def _on_prices(traded: Traded, symbols: Sequence[str], weights: FloatArray, closes: PriceHistory | None) -> list[str]:
-    if closes is None or not len(traded.index):
-        return []
-    missing = sorted(set(symbols) - set(closes.symbols))
-    if missing:
-        return [f"The given closes lack {_listed(missing)}: their weights are shown as 0."]
-    apart = np.abs(weights.sum(axis=1) + traded.cash / traded.equity - 1.0)
-    if apart.max() <= MISPRICED:
-        return []
-    worst = traded.index.sessions[int(apart.argmax())]
-    return [f"Holdings at the given closes miss the ledger's valuation by up to {apart.max():.2%} of equity ({worst})."]
-
-
-def _on_comparison(
-    book: Track, compared: Sequence[Track], sectors: Mapping[str, str], symbols: Sequence[str]
-) -> list[str]:
-    told = [
-        f"{track.name} covers {len(track.sessions):,} of the book's {len(book.sessions):,} sessions."
-        for track in compared
-        if len(track.sessions) < len(book.sessions)
-    ]
-    homeless = sorted(set(symbols) - sectors.keys())
-    if homeless:
-        told.append(f"No sector is known for {_listed(homeless)}.")
-    return told
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
