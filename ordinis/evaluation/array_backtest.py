@@ -33,7 +33,7 @@ Letters: T sessions, N symbols, K traded sessions, b of them in a block.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -292,7 +292,7 @@ def _block_cut(targets: FloatArray, moved: FloatArray, held: FloatArray, cash: f
 
 def _since(traded: NDArray[np.int64], sessions: int) -> NDArray[np.int64]:
     """(T,) place of the last one traded by then; -1 before the first."""
-    return np.searchsorted(traded, np.arange(sessions), side="right") - 1
+    return np.cumsum(np.bincount(traded, minlength=sessions)) - 1
 
 
 def _costs(prices: FloatArray, cost_bps: float | FloatArray, opening_cash: float) -> FloatArray:
@@ -317,21 +317,25 @@ def _traded(prices: FloatArray, weights: FloatArray) -> NDArray[np.int64]:
     """(K,) sessions that have targets, when all targets are in order."""
     if weights.shape != prices.shape:
         raise ValueError(f"weights of shape {weights.shape} for prices of shape {prices.shape}")
-    totals: FloatArray = weights @ np.ones(prices.shape[1])
-    # Every session is traded and all is well: NaN compares as false.
-    if weights.min() >= -SLACK and totals.max() <= 1.0 + SLACK:
-        return np.arange(len(prices))
+    totals = np.asarray(weights @ np.ones(prices.shape[1]))
+    traded = np.flatnonzero(~np.isnan(totals))
+    targets = weights if len(traded) == len(weights) else weights[traded]
+    missing = np.count_nonzero(np.isnan(weights))
+    whole = missing == weights.size - targets.size
+    if not (whole and targets.min(initial=0.0) >= -SLACK and totals[traded].max(initial=0.0) <= 1.0 + SLACK):
+        _refuse(weights, totals)
+    return traded
+
+
+def _refuse(weights: FloatArray, totals: FloatArray) -> NoReturn:
     known = ~np.isnan(weights)
-    rows: NDArray[np.bool_] = known.any(axis=1)
     for wrong, what in (
         (np.isinf(weights), "is infinite"),
-        (rows[:, None] & ~known, "is missing, where others of the session are there"),
-        (weights < -SLACK, "is below 0: nothing is sold short"),
+        (known.any(axis=1, keepdims=True) & ~known, "is missing, where others of the session are there"),
+        (np.asarray(weights < -SLACK), "is below 0: nothing is sold short"),
     ):
         if wrong.any():
             session, symbol = np.argwhere(wrong)[0]
             raise ValueError(f"the weight {weights[session, symbol]} of symbol {symbol} in session {session} {what}")
-    beyond = np.flatnonzero(rows & (totals > 1.0 + SLACK))
-    if len(beyond):
-        raise ValueError(f"the weights of session {beyond[0]} sum to {totals[beyond[0]]}: nothing is borrowed")
-    return np.flatnonzero(rows)
+    beyond = int(np.flatnonzero(totals > 1.0 + SLACK)[0])
+    raise ValueError(f"the weights of session {beyond} sum to {totals[beyond]}: nothing is borrowed")
