@@ -42,6 +42,8 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks.mean_cvar
 	$(BIN)/python -m benchmarks.rolling
+	$(BIN)/python -m benchmarks.array_backtest
+	$(BIN)/python -m benchmarks.walk_forward
 	$(BIN)/python -m benchmarks.allocations
 	$(BIN)/python -m benchmarks.projection
 	$(BIN)/python -m benchmarks.cycle
@@ -51,9 +53,11 @@ bench: $(READY)
 # Beside libraries that this project does not need, in an environment of theirs.
 bench-full: $(READY)
 	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/python -m pip install --quiet cvqp==0.3.0 riskfolio-lib==7.4.0
+	.venv-peers/bin/python -m pip install --quiet cvqp==0.3.0 riskfolio-lib==7.4.0 vectorbt==1.2.0
 	$(BIN)/python -m benchmarks.mean_cvar --full --peers .venv-peers/bin/python
 	$(BIN)/python -m benchmarks.rolling --full
+	$(BIN)/python -m benchmarks.array_backtest --full --peers .venv-peers/bin/python
+	$(BIN)/python -m benchmarks.walk_forward --full
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

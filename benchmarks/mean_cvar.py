@@ -42,8 +42,8 @@ PEER_GAP = 1e-4
 RUNS, FEW_RUNS, LONG = 5, 3, 1.0
 GOALS = {"50 x 10000": 100.0, "100 x 50000": 400.0}
 """Times faster than skfolio."""
-FRONTIER_GOAL, CVQP_GOAL, LARGEST_GOAL, WALK_GOAL = 300.0, 25.0, 15.0, 10.0
-"""Times faster than skfolio, times faster than CVQP, seconds, seconds."""
+FRONTIER_GOAL, CVQP_GOAL, LARGEST_GOAL = 300.0, 25.0, 15.0
+"""Times faster than skfolio, times faster than CVQP, seconds."""
 QUICK = 3.0
 """The quick tier asks for a third: it runs beside other work."""
 
@@ -162,22 +162,6 @@ def warm(returns: np.ndarray) -> float:
     return 1e3 * median(timed(lambda c=c: solver.solve(limits, c * mean, tolerance=GAP))[0] for c in asked)
 
 
-def walk_forward(days: int = 2_520, lookback: int = 504) -> dict[str, float]:
-    """Seconds to choose anew every day for ten years of the shipped prices, each day from the last two years."""
-    returns, limits = shipped_days(days + lookback), region(20)
-
-    def walk() -> float:
-        near, worst = None, 0.0
-        for day in range(lookback, lookback + days):
-            window = returns[day - lookback : day]
-            found = TailSolver(Scenarios(window), near).solve(limits, window.mean(axis=0), tolerance=GAP)
-            near, worst = found.weights, max(worst, found.gap)
-        return worst
-
-    seconds, worst = timed(walk)
-    return {"seconds": seconds, "days": days, "largest_gap": worst}
-
-
 def _print(row: str, sides: dict[str, dict[str, float]]) -> None:
     mine = sides["ordinis"]["seconds"]
     for name, figure in sides.items():
@@ -211,16 +195,13 @@ def main() -> None:
     if options.full:
         figures["frontier"], figures["growth"] = frontiers(sizes["50 x 10000"][0]), growth()
         print(f"frontier of 30 points, 50 x 10000: {figures['frontier']}\ngrowth: {figures['growth']}")
-        figures["walk_forward"] = walk_forward()
-        print(f"walk-forward: {figures['walk_forward']}")
         del sizes
         largest = made(500, 1_000_000, dtype=np.float32)
         seconds, found = timed(lambda: ours(largest))
         figures["500 x 1000000"] = {"seconds": seconds, "gap": found.gap}
         print(f"500 x 1000000  ordinis {seconds:.1f} s, gap {found.gap:.1e}")
-        walked = figures["walk_forward"]["seconds"]
-        few |= {"frontier": figures["frontier"]["ratio"], "largest": LARGEST_GOAL / seconds, "walk": WALK_GOAL / walked}
-        asked_for |= {"frontier": FRONTIER_GOAL, "largest": 1.0, "walk": 1.0}
+        few |= {"frontier": figures["frontier"]["ratio"], "largest": LARGEST_GOAL / seconds}
+        asked_for |= {"frontier": FRONTIER_GOAL, "largest": 1.0}
         if options.peers:
             for row in GOALS:
                 few[f"CVQP {row}"] = rows[row]["CVQP"]["seconds"] / rows[row]["ordinis"]["seconds"]

@@ -203,7 +203,8 @@ class _Request:
                 weights = settled.lower.copy()
                 weights[free] = method.weights
                 losses = self._scenarios.losses(weights)
-                if self._certified(weights, losses, method, working):
+                # Where the method itself is further off than what is asked, only the set is looked at.
+                if goal <= self._tolerance and self._certified(weights, losses, method, working):
                     return
                 if working.lacks(losses):
                     # Near weights that risk nothing any scenario may be in the tail: the set grows faster each time.
