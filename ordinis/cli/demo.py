@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 FIRST = date(2019, 11, 1)
 NIGHTS = 2
+LOOKED_BACK = 20
+"""Sessions before them whose return and risk are attributed afterwards."""
 MONDAY, SATURDAY = 0, 5
 DAMAGED = (
     ("AAPL", SATURDAY, "113.1"),
@@ -80,9 +83,12 @@ def _cycle(settings: Settings, sessions: int) -> None:
     up(settings, ["prefect", "worker", "ray", "serve", "venue"], lambda name, what: console.print(f"  {name}: {what}"))
     _title(f"The actor trades {sessions} sessions, {stretch[0]} to {stretch[-1]}")
     _actor(settings, "--sessions", str(sessions - NIGHTS))
-    console.print(f"  The last {NIGHTS} with the nightly flow after each close:", highlight=False)
+    _backfill(settings, stretch[:-NIGHTS][-LOOKED_BACK:])
+    console.print(f"  The last {NIGHTS} sessions with the nightly flow after each close:", highlight=False)
     _actor(settings, "--sessions", str(NIGHTS), "--nightly")
     _flows(settings)
+    _title("What trading costs, by the book's own orders")
+    _ordinis(settings, "costs", "history")
     _title("Every decision computed again")
     _ordinis(settings, "replay")
 
@@ -116,6 +122,13 @@ def _damaged_batch(settings: Settings, after: date) -> None:
 
 def _actor(settings: Settings, *arguments: str) -> None:
     _ordinis(settings.model_copy(update={"broker": "venue"}), "trade", "--replay", *arguments)
+
+
+def _backfill(settings: Settings, sessions: Sequence[date]) -> None:
+    """Where return and risk came from in the last sessions, as a person would ask for it."""
+    console.print(f"  Attribution of the {len(sessions)} sessions before the last {NIGHTS}:", highlight=False)
+    dates = ("--first", str(sessions[0]), "--last", str(sessions[-1]))
+    _ordinis(settings, "flow", "backfill", "attribution", *dates)
 
 
 def _flows(settings: Settings) -> None:

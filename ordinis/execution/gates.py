@@ -144,7 +144,7 @@ class Gates:
         if blocking is not None:
             return Denied(f"G10: order {blocking.client_order_id} in {order.symbol} is still {blocking.state}")
         tried = [i for i in unit.orders.of(decision.id, order.symbol) if i.client_order_id != own]
-        left = decision.decided_quantity(order.symbol) - sum((_claimed(unit, decision, i) for i in tried), ZERO)
+        left = decision.decided_quantity(order.symbol) - sum((_claimed(unit, i) for i in tried), ZERO)
         if not (order.quantity.is_finite() and ZERO < order.quantity <= left):
             return Denied(f"G4: {order.quantity} asked, {left} of the decided quantity left")
         unfit = self._market(unit, order, now, prices)
@@ -270,17 +270,16 @@ def _underway(unit: UnitOfWork, live: Sequence[OrderIntent], now: datetime) -> l
     return [*unit.orders.sent_since(now - MINUTE), *(i for i in live if i.sent_at is None)]
 
 
-def taken_back(unit: UnitOfWork, decision: Decision, intent: OrderIntent) -> Decimal:
+def taken_back(unit: UnitOfWork, intent: OrderIntent) -> Decimal:
     """Units that the venue has taken back from an order: they may come again, corrected, after all else is known."""
     sign, kept, most = (1 if intent.side is Side.BUY else -1), ZERO, ZERO
-    for fill in unit.book.fills(decision.as_of):
-        if fill.client_order_id == intent.client_order_id:
-            kept += sign * fill.units
-            most = max(most, kept)
+    for fill in unit.book.fills_of(intent.client_order_id):
+        kept += sign * fill.units
+        most = max(most, kept)
     return most - kept
 
 
-def _claimed(unit: UnitOfWork, decision: Decision, intent: OrderIntent) -> Decimal:
+def _claimed(unit: UnitOfWork, intent: OrderIntent) -> Decimal:
     """Units of the decided quantity that an intent has used up or may still use up."""
     ended = (
         OrderState.DENIED,
@@ -292,4 +291,4 @@ def _claimed(unit: UnitOfWork, decision: Decision, intent: OrderIntent) -> Decim
     )
     if intent.state not in ended:
         return intent.quantity
-    return intent.filled_quantity + taken_back(unit, decision, intent)
+    return intent.filled_quantity + taken_back(unit, intent)

@@ -153,7 +153,7 @@ class OrderEngine(Wire):
                 return newest
             quantity, attempt = order.quantity, 1
             if newest is not None:
-                quantity, attempt = _rest(unit, decision, newest), newest.attempt + 1
+                quantity, attempt = _rest(unit, newest), newest.attempt + 1
             asked = replace(order, quantity=quantity)
             verdict = self.gates.admit(unit, decision, asked, now, prices, self.health.skew)
             if isinstance(verdict, Waits) and not last:
@@ -193,7 +193,7 @@ class OrderEngine(Wire):
 
     def _tried_again(self, unit: UnitOfWork, decision: Decision, last: OrderIntent, now: datetime) -> bool:
         """True when `last` ended early and what is left of it may be sent as another attempt."""
-        ended_early = last.state in RETRIED and last.attempt < ATTEMPTS and _rest(unit, decision, last) > 0
+        ended_early = last.state in RETRIED and last.attempt < ATTEMPTS and _rest(unit, last) > 0
         return ended_early and not self.gates.still_valid(unit, decision, last.symbol, last.side, now)
 
     def _written(
@@ -346,12 +346,12 @@ class OrderEngine(Wire):
                 self.cancel(intent, reason=reason)
 
 
-def _rest(unit: UnitOfWork, decision: Decision, last: OrderIntent) -> Decimal:
+def _rest(unit: UnitOfWork, last: OrderIntent) -> Decimal:
     """Units of `last` that another attempt may ask for.
 
     What was taken back may still be corrected: it is for the next decision, which sees what is held.
     """
-    return last.remaining - taken_back(unit, decision, last)
+    return last.remaining - taken_back(unit, last)
 
 
 def _newest(unit: UnitOfWork, decision: Decision, leg: str) -> dict[str, OrderIntent]:
