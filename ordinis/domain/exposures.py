@@ -10,7 +10,6 @@ the market one for one and with no other factor; so is every symbol while there 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -49,7 +48,8 @@ def is_exposure(value: object) -> bool:
     """Whether `value` is a number that an exposure may have."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return False
-    return math.isfinite(value) and abs(value) <= LARGEST
+    # What is no number is not at most anything.
+    return abs(value) <= LARGEST
 
 
 def exposure_of(known: FactorExposures | None, symbol: str, factor: str) -> float:

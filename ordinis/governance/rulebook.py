@@ -36,7 +36,7 @@ from ordinis.ports import Rule, RuleContext
 SHIPPED = Path(__file__).with_name("rulebook.yaml")
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1)]
-Name = Annotated[str, Field(min_length=1, pattern=r"^\S(.*\S)?$")]
+Name = Annotated[str, Field(pattern=r"^\S(.*\S)?$")]
 ExposureCap = Annotated[float, Field(ge=0.0, le=10.0, strict=True, allow_inf_nan=False)]
 """A book without leverage may have an exposure somewhat above one; thirty is a slip for 0.30."""
 

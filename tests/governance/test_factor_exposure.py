@@ -97,6 +97,8 @@ def test_the_verdict_has_the_numbers_of_the_factor_that_is_furthest_past_its_cap
     exposures = known(AAPL=(0.5, 1.0))
     _, verdict = reviewed({"market": 0.1, "momentum": 0.5}, {"AAPL": 0.4}, exposures)
     assert (verdict.limit, verdict.value) == (0.1, pytest.approx(0.2)), "0.1 past, while momentum has 0.1 to spare"
+    _, verdict = reviewed({"market": 0.3, "momentum": 0.1}, {"KO": 0.4}, known(KO=(0.5, -0.5)))
+    assert (verdict.limit, verdict.value) == (0.1, pytest.approx(0.2)), "the other way counts as much"
     _, verdict = reviewed({"market": 0.3, "momentum": 0.45}, {"AAPL": 0.4}, exposures)
     assert (verdict.limit, verdict.value, verdict.passed) == (0.45, pytest.approx(0.4), True)
 
@@ -125,6 +127,16 @@ def test_where_each_cut_undoes_the_other_the_whole_book_is_scaled_at_last() -> N
     assert 0.0 < allowed["C"] < 0.1
     kept = allowed["C"] / 0.1
     assert allowed["B"] / kept == pytest.approx(0.4 / 1.001**ROUNDS, rel=2e-4)
+
+
+def test_the_whole_book_is_scaled_for_the_factor_that_needs_it_most() -> None:
+    """Two factors are one and the same but for their caps, and the tighter one counts."""
+    rows = {"A": (1.0, -1.0), "B": (-1.0, 1.001)}
+    known = {symbol: {"like the market": m, "market": m, "momentum": f} for symbol, (m, f) in rows.items()}
+    exposures = FactorExposures(BEFORE, ("like the market", "market", "momentum"), known)
+    caps = {"like the market": 2e-8, "market": 1e-8, "momentum": 1e-8}
+    allowed, _ = reviewed(caps, {"A": 0.5, "B": 0.4}, exposures)
+    assert exposure(allowed, exposures, "market") == pytest.approx(1e-8, rel=1e-6)
 
 
 def test_a_round_in_which_nothing_is_cut_is_the_last() -> None:
