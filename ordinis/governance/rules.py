@@ -147,7 +147,7 @@ class FactorExposure:
     gone through, by name, until all hold. Each round that finds |E_f| beyond its cap takes a weight of that excess over
     the largest |beta| off the book, so they converge, but perhaps slowly; after ROUNDS the whole book is scaled by the
     smallest c / |E_f|, which leaves every |E_f| at or below its cap. The gross cap stands before this rule: weights sum
-    to at most one and exposures are below `LARGEST`, so that rounding is a thousand times below ROUNDING.
+    to two at most and exposures are below `LARGEST`, so that rounding is a thousand times below ROUNDING.
     """
 
     caps: Mapping[str, float]
