@@ -84,6 +84,11 @@ class Settings(BaseSettings):
         return self.home.absolute() / "cost-model.json"
 
     @property
+    def exposures_path(self) -> Path:
+        """The factor exposures in force of what the account holds, as a night's attribution published them."""
+        return self.home.absolute() / f"exposures-{self.account}.json"
+
+    @property
     def contracts(self) -> Path:
         return self.project.absolute() / "data_contracts"
 

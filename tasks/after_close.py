@@ -26,12 +26,13 @@ def book_is_valued(session: date) -> bool:
 
 @task(retries=1, retry_delay_seconds=10)
 def attribute(session: date) -> str:
-    """Find and keep where the return and the risk came from; the numbers are crunched on Ray."""
+    """Find and keep where return and risk came from, and publish the exposures; the numbers are crunched on Ray."""
     settings = load()
     ledger, bars = bootstrap.ledger(settings), bootstrap.bar_store(settings)
     book = attribution.read(ledger, bars, trading_calendar(), session, *bootstrap.factors(settings, session))
     night = on_ray(settings, attribution.attribute, book, bootstrap.sectors(settings))
     findings.save(bootstrap.records(settings), settings.account, night)
+    bootstrap.keep_exposures(settings, night)
     publish(artefacts.of_attribution(night, bootstrap.CURRENCY))
     degraded = f"; {plural(len(night.remarks), 'remark')}: {night.remarks[0]}" if night.remarks else ""
     return f"{plural(len(book.returns), 'return')}, {plural(len(book.symbols), 'holding')}{degraded}"

@@ -1,4 +1,4 @@
-"""What a night learns from the book's own orders, and how it comes into force."""
+"""What a night learns from the book and its orders, and how it comes into force."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ordinis.feedback.executions import SizingAdvice
     from ordinis.feedback.nightly import Version
     from ordinis.feedback.paid import Paid
+    from ordinis.monitoring.findings import Night
     from ordinis.ports import PriceHistory
 
 CURRENCY = "USD"
@@ -77,6 +78,29 @@ def keep_calibration(settings: Settings, version: Version) -> None:
     newest = records.in_force(settings.account)
     if version.model is not None and newest is not None and newest.session == version.session:
         publish(version.model, settings.cost_model_path)
+
+
+def keep_exposures(settings: Settings, night: Night) -> None:
+    """Publish the factor exposures that a night measured, unless there are those of a later one.
+
+    A night whose factors are late, or that holds nothing, publishes none; so those of before grow old.
+    """
+    from ordinis.domain.exposures import FactorExposures, is_exposure
+    from ordinis.errors import ConfigurationError
+    from ordinis.governance.exposures import publish, published
+
+    if night.factor_risk is None or not night.exposures:
+        return
+    try:
+        there = published(settings.exposures_path)
+    except ConfigurationError:
+        there = None
+    if there is not None and there.session > night.session:
+        return
+    factors = tuple(next(iter(night.exposures.values())))
+    # A regression that found no number for a symbol knows nothing of it.
+    known = {s: dict(row) for s, row in night.exposures.items() if all(is_exposure(value) for value in row.values())}
+    publish(FactorExposures(night.session, factors, known), settings.exposures_path)
 
 
 def promoted_version(settings: Settings, beginning: str) -> Version:

@@ -280,6 +280,30 @@ def take_up_costs(settings: Settings, actor: Actor) -> None:
     actor.baseline = allocator(settings.baseline, limits, model)
 
 
+def take_up_exposures(settings: Settings, actor: Actor) -> None:
+    """Let the actor judge factor exposures by those in force now; nothing is read where the rulebook caps none.
+
+    A file that cannot be read leaves the exposures that the actor has, for as long as these count.
+    """
+    from ordinis.domain.exposures import why_guessed
+    from ordinis.governance.exposures import published
+
+    caps = actor.desk.rulebook.factor_caps
+    if not caps:
+        return
+    try:
+        actor.measure_by(published(settings.exposures_path))
+    except ConfigurationError as error:
+        logger.error("the factor exposures stay as they were: %s", error)
+    desk = actor.desk
+    session = desk.calendar.session_of(actor.engine.clock.now())
+    problem = why_guessed(desk.exposures, desk.age_of_exposures(session))
+    if problem:
+        logger.warning("session=%s: %s, so every symbol counts as market 1", session, problem)
+    elif desk.exposures is not None and (unknown := sorted(caps.keys() - set(desk.exposures.factors))):
+        logger.warning("session=%s: nothing is known of the capped factors=%s", session, ",".join(unknown))
+
+
 def _assembled(
     settings: Settings,
     clock: Clock,

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from ordinis.cli.app import AsJson, app, confirmed, console, operator, show
 from ordinis.cli.control import Days, Why
+
+if TYPE_CHECKING:
+    from ordinis.governance.rulebook import Rulebook
 
 limits = typer.Typer(help="Print every limit in force, or approve looser ones.", invoke_without_command=True)
 app.add_typer(limits, name="limits")
@@ -24,8 +29,9 @@ def limits_list(context: typer.Context, as_json: AsJson = False) -> None:
     looser = bootstrap.loosened_limits(settings, rulebook)
     rows = [(row.name, row.value, row.source, row.name not in looser) for row in rulebook.in_force]
     listed = {row.name for row in rulebook.in_force}
-    sectors = [(name, _told(now)) for name, (_, now) in looser.items() if name not in listed]
-    rows += [(name, sector, "sectors of the instruments", False) for name, sector in sectors]
+    rows += [
+        (name, _told(now), _place(name, rulebook), False) for name, (_, now) in looser.items() if name not in listed
+    ]
     show(f"Limits of profile {rulebook.profile}", ("limit", "value", "source", "approved"), rows, as_json)
     if looser and not as_json:
         console.print(
@@ -55,6 +61,13 @@ def limits_approve(reason: Why, days: Days = 30) -> None:
     confirmed(settings, f"More may be lost under these limits. They end after {days} days.")
     row = bootstrap.approve_limits(settings, rulebook, reason=reason, by=operator(), days=days)
     console.print(f"Approved until {row.expires_at:%Y-%m-%d %H:%M} UTC.")
+
+
+def _place(name: str, rulebook: Rulebook) -> str:
+    """Where a limit would be that was loosened by being left out."""
+    from ordinis.governance.approvals import SECTOR
+
+    return "sectors of the instruments" if name.startswith(SECTOR) else f"not in profile {rulebook.profile} any more"
 
 
 def _told(value: object) -> str:

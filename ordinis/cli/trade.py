@@ -64,6 +64,7 @@ def trade(
     def before(event: MarketEvent) -> None:
         if isinstance(event, TradingWindow):
             bootstrap.take_up_costs(settings, actor)
+            bootstrap.take_up_exposures(settings, actor)
 
     events = bootstrap.source(settings).stream(bootstrap.universe(settings), first, last)
     live_through(actor, clock, events, after_close, before)

@@ -21,6 +21,7 @@ from ordinis.clock import ReplayClock, TradingCalendar
 from ordinis.costs.execution import session_volatility
 from ordinis.data.live_window import LiveWindow
 from ordinis.domain.decisions import Allocation, Decision, Source
+from ordinis.domain.exposures import FactorExposures
 from ordinis.domain.instruments import Instrument
 from ordinis.domain.limits import TradingState
 from ordinis.domain.market import MarketEvent, SessionClosed, TradingWindow
@@ -73,6 +74,10 @@ class Actor:
         planner, gates = self.desk.planner, self.engine.gates
         self.desk = replace(self.desk, planner=replace(planner, costs=costs))
         self.engine = replace(self.engine, gates=replace(gates, costs=costs))
+
+    def measure_by(self, exposures: FactorExposures | None) -> None:
+        """Judge the book's factor exposures by these from here on; each decision stores those it was judged by."""
+        self.desk = replace(self.desk, exposures=exposures)
 
     def start(self) -> None:
         """Verify the ledger, reconcile, finish what a crash left behind. Nothing is traded before this returns.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass, is_dataclass, replace
+from datetime import date
 from typing import Any
 
 from ordinis.clock import TradingCalendar
@@ -26,6 +27,7 @@ from ordinis.domain.decisions import (
     Verdict,
     decision_id,
 )
+from ordinis.domain.exposures import FactorExposures
 from ordinis.domain.limits import TradingState
 from ordinis.domain.orders import PlannedOrder
 from ordinis.domain.overrides import Override, OverrideKind, overridden
@@ -72,10 +74,16 @@ class Desk:
     rulebook: Rulebook
     planner: Planner
     calendar: TradingCalendar
+    exposures: FactorExposures | None = None
+    """Those in force, where the rulebook caps any."""
 
     def asks(self, view: MarketView, portfolio: PortfolioSnapshot) -> bool:
         """Whether an allocator is needed: without bands only the calendar's sessions can lead to a trade."""
         return self.planner.watches_drift or self.planner.due(portfolio, view.session, view.sessions[-1])
+
+    def age_of_exposures(self, session: date) -> int:
+        """Sessions from that of the exposures in force to `session`; below one where they are not of the past."""
+        return 0 if self.exposures is None else len(self.calendar.between(self.exposures.session, session)) - 1
 
     def hold(self, portfolio: PortfolioSnapshot, view: MarketView) -> Allocation:
         """The answer of a session on which nobody is asked: the book as it is. Rules may still shrink it."""
@@ -112,13 +120,15 @@ class Desk:
             session_open=self.calendar.is_open(view.as_of),
             sectors=self.rulebook.limits.sectors,
             state=control.state,
+            exposures=self.exposures,
+            exposures_age=self.age_of_exposures(view.session),
         )
         wished, override = overridden(answer.weights, portfolio.weights, control.overrides)
         proposed = self.rulebook.review(wished, portfolio, context)
         # Bands may leave drift alone, so the book as it stands goes before the rules too.
         standing = self.rulebook.review(portfolio.weights, portfolio, context)
         over = {s for s, weight in portfolio.weights.items() if standing.weights.get(s, 0.0) < weight - CUT}
-        review = _both(proposed, standing, over)
+        review = self.rulebook.once_more(_both(proposed, standing, over), portfolio, context)
         if control.overrides:
             review = replace(review, verdicts=(override, *review.verdicts))
         volatility = session_volatility(view.symbols, view.closes)
@@ -149,7 +159,8 @@ class Desk:
     ) -> dict[str, Any]:
         """What was asked: enough, with the bar store, to ask it again."""
         costs = self.planner.costs
-        return {
+        judged_by = {"exposures": self.exposures} if self.rulebook.factor_caps else {}
+        return judged_by | {
             "allocator": {"name": answer.allocator, "version": answer.version},
             "as_of": view.as_of,
             "costs": {type(costs).__name__: asdict(costs) if is_dataclass(costs) else {}},

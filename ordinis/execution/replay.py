@@ -19,6 +19,7 @@ from ordinis.clock import ReplayClock
 from ordinis.costs.models import stored_costs
 from ordinis.domain.canonical import canonical, parse_instant, plain
 from ordinis.domain.decisions import Decision, Source
+from ordinis.domain.exposures import FactorExposures
 from ordinis.domain.limits import TradingState
 from ordinis.domain.market import SessionClosed
 from ordinis.domain.overrides import Override, OverrideKind
@@ -28,6 +29,7 @@ from ordinis.execution.actor import Actor
 from ordinis.execution.canonical import canonical_ledger
 from ordinis.execution.decide import Controls, Desk, Draft
 from ordinis.features.view import market_view
+from ordinis.governance.exposures import stored_exposures
 from ordinis.ports import Allocator, CostModel, Ledger, MarketView, PriceHistory
 
 BEFORE, SHOWN = 40, 160
@@ -52,6 +54,8 @@ class Question:
     """What people and breakers had said."""
     costs: CostModel
     """What trading was expected to cost."""
+    exposures: FactorExposures | None
+    """What its factor exposures were judged by."""
 
 
 @dataclass(frozen=True)
@@ -77,17 +81,19 @@ def question(inputs: str) -> Question:
             TradingState(body["state"]), body["state_by"], tuple(_override(row) for row in body["overrides"])
         ),
         costs=stored_costs(inputs),
+        exposures=stored_exposures(inputs),
     )
 
 
 def recompute(stored: Decision, inputs: str, desk: Desk, allocators: Answering, history: History) -> Recomputed:
-    """Make `stored` again, by the cost model of then.
+    """Make `stored` again, by the cost model and the exposures of then.
 
     Raises:
         ReplayDiffers: the data, the allocator, the limits or the result are not what they were.
     """
     asked = question(inputs)
-    desk, answering = replace(desk, planner=replace(desk.planner, costs=asked.costs)), allocators(asked.costs)
+    planner, answering = replace(desk.planner, costs=asked.costs), allocators(asked.costs)
+    desk = replace(desk, planner=planner, exposures=asked.exposures)
     if desk.rulebook.sha != stored.limits_sha:
         raise ReplayDiffers(stored.id, [f"it was made under other limits than profile {desk.rulebook.profile}"])
     view = market_view(history(asked.as_of, asked.session), asked.as_of, asked.session)

@@ -7,7 +7,7 @@ missing one is refused with the file, the profile and the key.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,12 +21,24 @@ from ordinis.domain.limits import Breakers, Limits, OrderLimits, TradingRules
 from ordinis.domain.portfolio import PortfolioSnapshot
 from ordinis.errors import ConfigurationError
 from ordinis.governance.approvals import limits_of
-from ordinis.governance.rules import DailyLoss, DrawdownCurve, GrossCap, MarketHours, PositionCap, ReduceOnly, SectorCap
+from ordinis.governance.rules import (
+    DailyLoss,
+    DrawdownCurve,
+    FactorExposure,
+    GrossCap,
+    MarketHours,
+    PositionCap,
+    ReduceOnly,
+    SectorCap,
+)
 from ordinis.ports import Rule, RuleContext
 
 SHIPPED = Path(__file__).with_name("rulebook.yaml")
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(pattern=r"^\S(.*\S)?$")]
+ExposureCap = Annotated[float, Field(ge=0.0, le=10.0, strict=True, allow_inf_nan=False)]
+"""A book without leverage may have an exposure somewhat above one; thirty is a slip for 0.30."""
 
 
 class _Section(BaseModel):
@@ -39,6 +51,7 @@ class _Limits(_Section):
     cash_buffer: Fraction
     sector_cap: Fraction
     passive_excess: Fraction
+    factor_exposure_caps: Mapping[Name, ExposureCap] | None = None
 
 
 class _Breakers(_Section):
@@ -104,6 +117,8 @@ class Rulebook:
     in_force: tuple[LimitInForce, ...]
     values: Mapping[str, Any]
     """Each limit's value by name, and each symbol's sector: what may not be loosened without approval."""
+    factor_caps: Mapping[str, float]
+    """The largest exposure of the book, either way, by factor; empty where none is capped."""
     sha: str
     """Hash of every value in force, the sector map included: stored with each decision."""
 
@@ -116,6 +131,15 @@ class Rulebook:
             verdicts.append(verdict)
             refused = refused or (isinstance(rule, MarketHours) and not verdict.passed)
         return Review(dict(weights), tuple(verdicts), refused)
+
+    def once_more(self, review: Review, portfolio: PortfolioSnapshot, context: RuleContext) -> Review:
+        """`review` of weights some of which were cut since: every cap bears that but one on what offsets each other."""
+        verdicts, weights = list(review.verdicts), review.weights
+        for rule in self.rules:
+            if isinstance(rule, FactorExposure) and not review.refused:
+                weights, verdict = rule.review(weights, portfolio, context)
+                verdicts += [] if verdict.passed else [replace(verdict, rule=f"{verdict.rule}, once more")]
+        return replace(review, weights=dict(weights), verdicts=tuple(verdicts))
 
 
 def load_rulebook(profile: str, sectors: Mapping[str, str], path: Path | None = None) -> Rulebook:
@@ -147,6 +171,9 @@ def load_rulebook(profile: str, sectors: Mapping[str, str], path: Path | None = 
         sectors=dict(sectors),
     )
     values = read.model_dump()
+    # Each cap is a limit of its own, with a name of its own; a book that names none has the values that it had.
+    caps = values["limits"].pop("factor_exposure_caps") or {}
+    values["limits"] |= {f"factor_exposure_caps.{factor}": cap for factor, cap in caps.items()}
     in_force = tuple(
         LimitInForce(f"{section}.{key}", "off" if value is None else str(value), f"{source.name}, profile {profile}")
         for section, entries in values.items()
@@ -158,9 +185,10 @@ def load_rulebook(profile: str, sectors: Mapping[str, str], path: Path | None = 
         trading=TradingRules(**values["trading"]),
         orders=OrderLimits(**values["orders"]),
         breakers=_breakers(read.breakers),
-        rules=_rules(read, limits),
+        rules=_rules(read, limits, caps),
         in_force=in_force,
         values=limits_of(values, sectors),
+        factor_caps=caps,
         sha=sha256({"values": values, "sectors": dict(sectors)}),
     )
 
@@ -171,7 +199,7 @@ def _breakers(read: _Breakers) -> Breakers:
     return Breakers(drawdown=read.drawdown_stop, **same)
 
 
-def _rules(read: _Profile, limits: Limits) -> tuple[Rule, ...]:
+def _rules(read: _Profile, limits: Limits, factor_caps: Mapping[str, float]) -> tuple[Rule, ...]:
     excess, breakers = read.limits.passive_excess, read.breakers
     rules: list[Rule] = [
         PositionCap(limits.position_cap, excess),
@@ -185,5 +213,9 @@ def _rules(read: _Profile, limits: Limits) -> tuple[Rule, ...]:
         rules.append(curve)
     if breakers.daily_loss is not None:
         rules.append(DailyLoss(breakers.daily_loss))
-    rules += [ReduceOnly(), MarketHours()]
-    return tuple(rules)
+    rules.append(ReduceOnly())
+    if factor_caps:
+        # After every rule that cuts one symbol and not another, which may have offset it. The caps before are on
+        # weights and sums of them, and hold for smaller ones too.
+        rules.append(FactorExposure(factor_caps))
+    return (*rules, MarketHours())

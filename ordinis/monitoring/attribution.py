@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ordinis.domain.exposures import MARKET
 from ordinis.errors import DataUnavailable
 from ordinis.monitoring.attribution_reading import BookHistory, read, valued
 from ordinis.monitoring.findings import Losses, Night
@@ -49,7 +50,6 @@ SESSIONS_A_COEFFICIENT = 6
 NEWEY_WEST_LAGS = 5
 LEVEL = 0.95
 SCENARIOS = 10_000
-MARKET = "market"
 SHOCKS = (Shock("The market falls by a tenth", market=-0.1), Shock("The market falls by a fifth", market=-0.2))
 
 

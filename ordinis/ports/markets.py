@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ordinis.domain.decisions import Allocation, Verdict
+from ordinis.domain.exposures import FactorExposures
 from ordinis.domain.limits import TradingState
 from ordinis.domain.market import MarketEvent, Regime
 from ordinis.domain.portfolio import PortfolioSnapshot
@@ -144,3 +145,7 @@ class RuleContext:
     session_open: bool
     sectors: Mapping[str, str]
     state: TradingState = TradingState.ACTIVE
+    exposures: FactorExposures | None = None
+    """Those in force; None where there are none."""
+    exposures_age: int = 0
+    """Sessions from theirs to this one."""

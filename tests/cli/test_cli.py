@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from ordinis import bootstrap
+from ordinis.governance.approvals import judge_limits
 from ordinis.persistence.unit_of_work import SqlLedger
+from ordinis.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "ray", "prefect")
@@ -85,6 +88,35 @@ def test_limits_come_as_a_table_or_as_json(tmp_path: Path) -> None:
         "source": "rulebook.yaml, profile standard",
         "approved": True,
     } in rows
+
+
+def test_a_factor_cap_is_a_limit_that_is_listed_and_a_looser_one_is_not_approved(tmp_path: Path) -> None:
+    def rules(name: str, caps: dict[str, float]) -> str:
+        text = (ROOT / "ordinis" / "governance" / "rulebook.yaml").read_text()
+        line = f"    limits:\n      factor_exposure_caps: {json.dumps(caps)}\n"
+        (tmp_path / name).write_text(text.replace("    limits:\n", line, 1))
+        return str(tmp_path / name)
+
+    def listed(rulebook: str) -> dict[str, tuple[str, str, bool]]:
+        rows = json.loads(run("limits", "--json", home=tmp_path, rulebook=rulebook).stdout)
+        factors = [row for row in rows if "factor" in row["limit"]]
+        return {row["limit"]: (row["value"], row["source"], row["approved"]) for row in factors}
+
+    settings = Settings(home=tmp_path, rulebook=Path(rules("before.yaml", {"market": 0.8, "momentum": 0.3})))
+    before = bootstrap.rulebook(settings)
+    with bootstrap.ledger(settings).begin() as unit:
+        judge_limits(unit, before.values, before.sha, bootstrap.market_now(settings), take_over=True)
+        unit.commit()
+    market, momentum = "limits.factor_exposure_caps.market", "limits.factor_exposure_caps.momentum"
+    place = "before.yaml, profile standard"
+    assert listed(str(settings.rulebook)) == {market: ("0.8", place, True), momentum: ("0.3", place, True)}
+    assert listed(rules("after.yaml", {"market": 0.9})) == {
+        market: ("0.9", "after.yaml, profile standard", False),
+        momentum: ("off", "not in profile standard any more", False),
+    }
+    refused = run("limits", home=tmp_path, rulebook=rules("wrong.yaml", {"market": -0.8}))
+    assert refused.returncode == 2
+    assert "wrong.yaml, profile standard: limits.factor_exposure_caps.market: Input should be greater" in refused.stderr
 
 
 @pytest.mark.parametrize(

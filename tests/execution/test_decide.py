@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from ordinis.clock import TradingCalendar
 from ordinis.costs.models import ProportionalCost
 from ordinis.domain.canonical import to_decimal
 from ordinis.domain.decisions import Allocation, Rung, Source
+from ordinis.domain.exposures import FactorExposures
 from ordinis.domain.instruments import AssetClass, Instrument
 from ordinis.domain.portfolio import PortfolioSnapshot
 from ordinis.execution.decide import Desk
 from ordinis.execution.rebalance import Planner
 from ordinis.features.view import market_view
-from ordinis.governance.rulebook import load_rulebook
+from ordinis.governance.exposures import exposures_in
+from ordinis.governance.rulebook import SHIPPED, load_rulebook
 from ordinis.optimize.certificate import certify
 from ordinis.ports import PriceHistory
 
@@ -128,3 +134,65 @@ def test_a_decision_is_named_by_its_content() -> None:
         DESK.decide(VIEW, book, asked(EVEN), Source.BASELINE),
     ]
     assert len({one.id, *(other.decision.id for other in others)}) == 4
+
+
+class TestFactorCaps:
+    """The market is capped at five hundredths; S0 moves with it, S1 against it, of the others nothing is known."""
+
+    KNOWN = FactorExposures(YESTERDAY, ("market",), {"S0": {"market": 1.0}, "S1": {"market": -1.0}})
+
+    @pytest.fixture
+    def desk(self, tmp_path: Path) -> Desk:
+        content = yaml.safe_load(SHIPPED.read_text())
+        content["profiles"]["standard"]["limits"]["factor_exposure_caps"] = {"market": 0.05}
+        path = tmp_path / "rules.yaml"
+        path.write_text(yaml.safe_dump(content))
+        return replace(DESK, rulebook=load_rulebook("standard", SECTORS, path), exposures=self.KNOWN)
+
+    def test_what_one_symbol_offset_of_another_is_not_lost_between_the_proposal_and_the_book(self, desk: Desk) -> None:
+        """The proposal cancels out, and of S1 as it is held alone 0.05 may stay: so of S0 no more than 0.1 may come."""
+        draft = desk.decide(VIEW, a_book({"S1": 0.3}), asked({"S0": 0.2, "S1": 0.2}), Source.MODEL)
+        assert draft.decision.weights == pytest.approx({"S0": 0.1, "S1": 0.05})
+        failed = {verdict.rule: verdict.detail for verdict in draft.verdicts if not verdict.passed}
+        assert list(failed) == ["position cap, held", "factor exposure, held", "factor exposure, once more"]
+        told = f"cut S0; exposures of {YESTERDAY}"
+        assert failed["factor exposure, once more"] == f"market 0.1500 of 0.05; {told}"
+        sold = {order.symbol: float(order.signed) / 1e6 for order in draft.decision.orders}
+        assert sold["S1"] == pytest.approx(-0.25, abs=1e-5)
+
+    def test_a_book_that_is_past_a_cap_waits_for_no_band(self, desk: Desk) -> None:
+        book = a_book({"S0": 0.06}, traded=YESTERDAY)
+        orders = desk.decide(VIEW, book, asked({"S0": 0.06}, Rung.HOLD), Source.MODEL).decision.orders
+        assert {order.symbol: float(order.signed) / 1e6 for order in orders} == {"S0": pytest.approx(-0.01)}
+
+    def test_the_exposures_are_part_of_what_was_asked_where_a_cap_is_in_force_and_only_there(self, desk: Desk) -> None:
+        def stored(desk: Desk) -> dict[str, Any]:
+            asked_of: dict[str, Any] = json.loads(desk.decide(VIEW, a_book({}), asked({}), Source.MODEL).inputs)
+            return asked_of
+
+        assert exposures_in(stored(desk)["exposures"]) == self.KNOWN
+        assert stored(replace(desk, exposures=None))["exposures"] is None
+        assert "exposures" not in stored(replace(DESK, exposures=self.KNOWN))
+        assert stored(replace(DESK, exposures=self.KNOWN)) == stored(DESK)
+
+    @pytest.mark.parametrize(
+        ("sessions", "told"),
+        [
+            (1, "exposures of {}"),
+            (5, "exposures of {}"),
+            (6, "exposures of {} are 6 sessions old: all count as market 1"),
+            (0, "exposures of {} are not of an earlier session: all count as market 1"),
+            (-1, "exposures of {} are not of an earlier session: all count as market 1"),
+        ],
+    )
+    def test_their_age_is_counted_in_sessions(self, desk: Desk, sessions: int, told: str) -> None:
+        of = CALENDAR.back(TODAY, sessions) if sessions >= 0 else CALENDAR.next_session(TODAY)
+        desk = replace(desk, exposures=replace(self.KNOWN, session=of))
+        assert desk.age_of_exposures(TODAY) == sessions
+        [verdict] = [
+            verdict
+            for verdict in desk.decide(VIEW, a_book({}), asked({"S1": 0.02}), Source.MODEL).verdicts
+            if verdict.rule == "factor exposure"
+        ]
+        assert verdict.detail.partition("; ")[2] == told.format(of)
+        assert replace(desk, exposures=None).age_of_exposures(TODAY) == 0

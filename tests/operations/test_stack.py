@@ -23,6 +23,7 @@ from ordinis.clock import trading_calendar
 from ordinis.domain.portfolio import PortfolioSnapshot
 from ordinis.errors import ConfigurationError, NotFound, ProcessFailed
 from ordinis.features.view import market_view
+from ordinis.governance.exposures import published
 from ordinis.monitoring.findings import nights
 from ordinis.operations import stack
 from ordinis.operations.environments import ray_folder
@@ -121,6 +122,9 @@ def test_the_close_of_a_session_starts_the_nightly_flow(up: Running) -> None:
     night = nights(records, "sim", LAST, LAST)[LAST]
     assert night.risk is not None
     assert sum(night.risk.parts.values()) == pytest.approx(night.risk.volatility, abs=1e-12)
+    taken_up = published(up.settings.exposures_path)
+    assert taken_up is not None
+    assert (taken_up.session, taken_up.by_symbol) == (LAST, night.exposures)
     assert night.profit is not None
     assert abs(night.profit.unexplained) < Decimal("0.005")
     feedback = bootstrap.feedback_records(up.settings)
