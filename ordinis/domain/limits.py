@@ -74,6 +74,9 @@ class TradingRules:
     """Smallest amount of idle cash worth investing, in currency."""
     turnover_cap: float | None = 0.10
     """Largest change of weights in one rebalance, one way, as a fraction of equity; None for no cap."""
+    cost_aversion: float | None = None
+    """Aversion to risk of an investor who trades only where it is worth its cost: 1 bets for growth alone, and the
+    higher it is the sooner a drift is traded. None leaves costs out of the bands."""
 
     def __post_init__(self) -> None:
         if self.calendar not in (None, "day", "week", "month", "quarter"):

@@ -7,9 +7,15 @@ and a calendar trigger pass bands, cool-down and turnover. A symbol drifts out o
 
     |held weight - target weight| > min(absolute band, relative band * target weight)
 
-so a target of zero has no band and is sold. The invested share has a band of the same form. Idle cash past the
-absolute band lets underweight symbols be bought. Buys are scaled by one factor to what their sector may still take, to
-the share that was approved, and to the cash that is there after the sells, their costs and the cash buffer.
+so a target of zero has no band and is sold. Where the rules weigh costs the band of a symbol with target w is at least
+
+    (3/2 cost w^2 (1 - w)^2 / aversion) ^ (1/3)
+
+with what its trade is expected to cost, as a share of what is traded: the half width of the region in which an investor
+of that aversion to risk does best not to trade (Davis and Norman 1990; Gerhold and others 2013). The invested share has
+a band of the first form. Idle cash past the absolute band lets underweight symbols be bought. Buys are scaled by one
+factor to what their sector may still take, to the share that was approved, and to the cash that is there after the
+sells, their costs and the cash buffer.
 """
 
 from __future__ import annotations
@@ -70,7 +76,7 @@ class Planner:
             for symbol, units in deltas.items()
             if (units < 0 and symbol in demanded)
             or (
-                (due or symbol in wished or self._tidies(symbol, units, targets, portfolio, session))
+                (due or symbol in wished or self._tidies(symbol, units, targets, portfolio, session, volatility))
                 and self._worth(symbol, units, portfolio)
             )
         }
@@ -119,13 +125,14 @@ class Planner:
         targets: Mapping[str, float],
         portfolio: PortfolioSnapshot,
         session: date,
+        volatility: Mapping[str, float],
     ) -> bool:
         """True when drift or idle cash asks for this trade and the symbol is not cooling down."""
         traded = portfolio.last_traded.get(symbol)
         if traded is not None and (session - traded).days < self.rules.cooldown_days:
             return False
         target, held = targets.get(symbol, 0.0), portfolio.weights.get(symbol, 0.0)
-        if abs(held - target) > self._band(target):
+        if abs(held - target) > max(self._band(target), self._cost_band(symbol, units, target, portfolio, volatility)):
             return True
         return units > 0 and self._idle_cash(targets, portfolio)
 
@@ -133,6 +140,16 @@ class Planner:
         absolute = float("inf") if self.rules.absolute_band is None else self.rules.absolute_band
         relative = float("inf") if self.rules.relative_band is None else self.rules.relative_band * target
         return min(absolute, relative)
+
+    def _cost_band(
+        self, symbol: str, units: Decimal, target: float, portfolio: PortfolioSnapshot, volatility: Mapping[str, float]
+    ) -> float:
+        if self.rules.cost_aversion is None:
+            return 0.0
+        order = self._order(symbol, units, portfolio)
+        paid = abs(self._cash(order, volatility)) - order.notional
+        cost = float((paid if order.side is Side.BUY else -paid) / order.notional)
+        return float((1.5 * max(cost, 0.0) * (target * (1.0 - target)) ** 2 / self.rules.cost_aversion) ** (1.0 / 3.0))
 
     def _idle_cash(self, targets: Mapping[str, float], portfolio: PortfolioSnapshot) -> bool:
         if self.rules.absolute_band is None:

@@ -88,6 +88,7 @@ class _Trading(_Section):
     minimum_order: Annotated[Decimal, Field(ge=0)]
     minimum_invest_cash: Annotated[Decimal, Field(ge=0)]
     turnover_cap: Fraction | None
+    cost_aversion: Annotated[float, Field(gt=0.0, le=1000.0)] | None = None
 
 
 class _Profile(_Section):
@@ -171,6 +172,9 @@ def load_rulebook(profile: str, sectors: Mapping[str, str], path: Path | None = 
         sectors=dict(sectors),
     )
     values = read.model_dump()
+    if values["trading"]["cost_aversion"] is None:
+        # A book that does not weigh costs has the values, and the hash, of before it could.
+        del values["trading"]["cost_aversion"]
     # Each cap is a limit of its own, with a name of its own; a book that names none has the values that it had.
     caps = values["limits"].pop("factor_exposure_caps") or {}
     values["limits"] |= {f"factor_exposure_caps.{factor}": cap for factor, cap in caps.items()}

@@ -95,6 +95,27 @@ def test_a_symbol_is_traded_when_it_leaves_the_smaller_of_its_bands(held: str, t
     assert bool(orders) is traded
 
 
+@pytest.mark.parametrize(
+    ("aversion", "bps", "held", "target", "traded"),
+    [
+        (1.0, 100.0, "56", 0.5, False),  # (3/2 x 0.01 x 0.25^2) ^ (1/3) is 9.8 points, wider than the rule's 5
+        (1.0, 100.0, "59", 0.5, False),
+        (1.0, 100.0, "60", 0.5, True),
+        (1.0, 100.0, "40", 0.5, True),  # either way
+        (10.0, 100.0, "56", 0.5, True),  # 4.5 points: the rule's own band counts
+        (1.0, 0.0, "56", 0.5, True),
+        (None, 100.0, "56", 0.5, True),
+        (1.0, 100.0, "2", 0.0, True),  # a target of zero has no band
+    ],
+)
+def test_a_drift_is_traded_where_it_is_worth_its_cost(
+    aversion: float | None, bps: float, held: str, target: float, traded: bool
+) -> None:
+    rules = replace(BANDS, minimum_invest_cash=Decimal(10000), cost_aversion=aversion)
+    book = a_book(str(1000 - 10 * int(held)), A=held)
+    assert bool(plan({"A": target}, book, Planner(SHARES, rules, ProportionalCost(bps)))) is traded
+
+
 def test_initial_funding_passes_the_bands() -> None:
     assert units(plan({"A": 0.04}, a_book(), Planner(SHARES, BANDS, FREE))) == {"A": Decimal(4)}
 

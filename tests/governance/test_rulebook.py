@@ -100,3 +100,15 @@ def test_a_review_keeps_every_verdict_and_marks_a_refusal() -> None:
     assert "position cap: cut AAPL" in review.reason
     closed = rulebook.review({"AAPL": 0.5}, a_book(), RuleContext(date(2020, 3, 16), False, SECTORS))
     assert closed.refused
+
+
+def test_a_book_that_does_not_weigh_costs_has_no_such_limit(tmp_path: Path) -> None:
+    before, text = load_rulebook("standard", {}), SHIPPED.read_text(encoding="utf-8")
+    weighing = tmp_path / "rulebook.yaml"
+    weighing.write_text(text.replace("# cost_aversion: 3", "cost_aversion: 3"), encoding="utf-8")
+    after = load_rulebook("standard", {}, weighing)
+    assert (before.trading.cost_aversion, after.trading.cost_aversion) == (None, 3.0)
+    assert {row.name for row in after.in_force} - {row.name for row in before.in_force} == {"trading.cost_aversion"}
+    weighing.write_text(text.replace("# cost_aversion: 3", "cost_aversion: 0"), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"trading\.cost_aversion"):
+        load_rulebook("standard", {}, weighing)
