@@ -16,7 +16,7 @@ KINDS = [
     for _, kind in inspect.getmembers(errors, inspect.isclass)
     if issubclass(kind, OrdinisError) and kind is not OrdinisError
 ]
-VALUES = {"Decimal": Decimal("1.50"), "Sequence[str]": ["first", "second"]}
+VALUES = {"Decimal": Decimal("1.50"), "Sequence[str]": ["first", "second"], "float": 1.5}
 
 
 def made(kind: type[OrdinisError]) -> OrdinisError:

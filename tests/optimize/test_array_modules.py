@@ -67,7 +67,7 @@ def test_a_device_that_works_answers_as_the_processor_does() -> None:
     np.testing.assert_allclose(weights, alone, atol=1e-7)
 
 
-@pytest.mark.parametrize("after", [0, 1, 5])
+@pytest.mark.parametrize("after", [0, 1, 3])
 @pytest.mark.parametrize("name", ["sum", "asarray", "take"])
 @pytest.mark.parametrize(
     ("failure", "reason"), [(out_of_memory, "MemoryError: out of memory"), (driver_error, "RuntimeError: cudaError")]
