@@ -33,6 +33,7 @@ class Settings(BaseSettings):
     factors: str = Field(
         "", description="factor returns, Kenneth French's CSV or Parquet, by commas; empty for the factor ETFs"
     )
+    shocks: Path | None = Field(None, description="file of shocks that a night puts the book through, beside its own")
     broker: Literal["simulated", "venue"] = Field(
         "simulated", description="simulated: in the actor's own process; venue: a process of its own, over HTTP"
     )

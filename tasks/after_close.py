@@ -30,7 +30,7 @@ def attribute(session: date) -> str:
     settings = load()
     ledger, bars = bootstrap.ledger(settings), bootstrap.bar_store(settings)
     book = attribution.read(ledger, bars, trading_calendar(), session, *bootstrap.factors(settings, session))
-    night = on_ray(settings, attribution.attribute, book, bootstrap.sectors(settings))
+    night = on_ray(settings, attribution.attribute, book, bootstrap.sectors(settings), bootstrap.shocks(settings))
     findings.save(bootstrap.records(settings), settings.account, night)
     bootstrap.keep_exposures(settings, night)
     publish(artefacts.of_attribution(night, bootstrap.CURRENCY))

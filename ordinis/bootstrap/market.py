@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ordinis.persistence.feedback_records import FeedbackRecords
     from ordinis.persistence.records import Records
     from ordinis.ports import DataSource, PriceHistory
+    from ordinis.risk.stress import Shock
     from ordinis.settings import Settings
 
 
@@ -78,6 +79,14 @@ def _records_engine(settings: Settings) -> Engine:
     engine = connect(settings.records_url)
     upgrade(engine, "records")
     return engine
+
+
+def shocks(settings: Settings) -> tuple[Shock, ...]:
+    """What a night puts the book through besides the crises: two falls of the market, and a person's own shocks."""
+    from ordinis.data.shocks import read_shocks
+    from ordinis.monitoring.attribution import SHOCKS
+
+    return SHOCKS if settings.shocks is None else (*SHOCKS, *read_shocks(settings.shocks))
 
 
 def factors(settings: Settings, session: date) -> tuple[FactorTable | None, str]:

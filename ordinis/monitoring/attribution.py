@@ -17,7 +17,7 @@ that is done again finds the same.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -167,8 +167,10 @@ def _stress(
         if episode.last <= book.session:
             found.append(replay_episode(episode, book.weights, symbols, book.sessions, book.closes, market))
     for shock in shocks:
+        # What may be held and is not loses nothing; a name that nobody knows is a slip.
+        moved = {s: move for s, move in shock.symbols.items() if s in book.weights or s not in sectors}
         try:
-            found.append(apply_shock(shock, book.weights, sectors, market))
+            found.append(apply_shock(replace(shock, symbols=moved), book.weights, sectors, market))
         except ValueError as error:
             remarks.append(f"A shock is left out: {error}.")
     return tuple(found)

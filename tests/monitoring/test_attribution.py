@@ -259,6 +259,10 @@ class TestDegraded:
     def test_a_shock_of_a_sector_that_the_book_does_not_have(self, ledger: SqlLedger, bars: Closes) -> None:
         shocks = [*SHOCKS, Shock("oil", sectors={"energy": -0.3})]
         found = attribute(looked_at(ledger, bars), SECTORS, shocks)
+        not_held = Shock("not held", symbols={"XOM": -0.5, "KO": -0.1})
+        [told] = attribute(looked_at(ledger, bars), {**SECTORS, "XOM": "energy"}, [not_held]).stress[-1:]
+        assert set(told.parts) == {"AAPL", "KO"}
+        assert told.loss == pytest.approx(0.1 * looked_at(ledger, bars).weights["KO"])
         assert any("'oil' moves energy, which the book does not have" in remark for remark in found.remarks)
         assert len(found.stress) == len([each for each in EPISODES if each.last <= LAST]) + len(SHOCKS)
 
