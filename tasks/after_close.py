@@ -29,7 +29,10 @@ def attribute(session: date) -> str:
     """Find and keep where return and risk came from, and publish the exposures; the numbers are crunched on Ray."""
     settings = load()
     ledger, bars = bootstrap.ledger(settings), bootstrap.bar_store(settings)
-    book = attribution.read(ledger, bars, trading_calendar(), session, *bootstrap.factors(settings, session))
+    known, why = bootstrap.factors(settings, session)
+    book = attribution.read(
+        ledger, bars, trading_calendar(), session, known, why, universe=bootstrap.universe(settings)
+    )
     night = on_ray(settings, attribution.attribute, book, bootstrap.sectors(settings), bootstrap.shocks(settings))
     findings.save(bootstrap.records(settings), settings.account, night)
     bootstrap.keep_exposures(settings, night)

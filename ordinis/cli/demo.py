@@ -155,7 +155,8 @@ def _ordinis(settings: Settings, *arguments: str, quiet: bool = False) -> None:
     from ordinis.errors import ProcessFailed
 
     command = [sys.executable, "-m", "ordinis", *arguments]
-    environment = {**os.environ, **settings.environment()}
+    # What it prints is set in by two.
+    environment = {**os.environ, **settings.environment(), "COLUMNS": str(console.width - 2)}
     log = settings.home / "demo.log"
     with log.open("a", encoding="utf-8") as told:
         done = subprocess.run(

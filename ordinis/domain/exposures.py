@@ -25,7 +25,7 @@ LARGEST = 1_000.0
 
 @dataclass(frozen=True)
 class FactorExposures:
-    """Of the symbols that were held at the close of `session`."""
+    """Of the symbols that were held at the close of `session`, or might have been."""
 
     session: date
     factors: tuple[str, ...]

@@ -57,7 +57,8 @@ def attribute(book: BookHistory, sectors: Mapping[str, str], shocks: Sequence[Sh
     """All that is found out about the book on the evening of its session."""
     remarks = list(book.remarks)
     model = _model(book, remarks)
-    betas = {} if model is None else {symbol: model.betas[:, n] for n, symbol in enumerate(book.symbols)}
+    measured = () if model is None else (*book.symbols, *book.others)
+    betas = {} if model is None else {symbol: model.all_betas[:, n] for n, symbol in enumerate(measured)}
     market = {s: float(beta[book.names.index(MARKET)]) for s, beta in betas.items()} if MARKET in book.names else {}
     weights = {symbol: book.weights[symbol] for symbol in book.symbols}
     held = np.array(list(weights.values()))
@@ -92,6 +93,8 @@ def attribute(book: BookHistory, sectors: Mapping[str, str], shocks: Sequence[Sh
 class _Model:
     """Exposures of the held symbols over the window, and what the factors leave of them."""
 
+    all_betas: FloatArray
+    """(F, N + M) of what is held, and then of what may be."""
     betas: FloatArray
     """(F, N)."""
     residual_variance: FloatArray
@@ -101,7 +104,7 @@ class _Model:
 
 
 def _model(book: BookHistory, remarks: list[str]) -> _Model | None:
-    if not book.symbols or not book.names:
+    if not (book.symbols or book.others) or not book.names:
         return None
     if not book.daily:
         # Months explain months: twelve of them say nothing of what is held now.
@@ -112,11 +115,13 @@ def _model(book: BookHistory, remarks: list[str]) -> _Model | None:
         remarks.append(f"Factors of {known.sum()} sessions are known where {needed} are needed: no risk by factor.")
         return None
     try:
-        fitted = rolling_regression(book.held[known], book.held_factors[known], int(known.sum()))
+        returns = np.hstack([book.held[known], book.not_held[known]])
+        fitted = rolling_regression(returns, book.held_factors[known], int(known.sum()))
     except ValueError as error:
         remarks.append(f"No risk by factor: {error}.")
         return None
-    return _Model(fitted.betas[0], fitted.residual_volatility[0] ** 2, book.held_factors[known])
+    count, betas = len(book.symbols), fitted.betas[0]
+    return _Model(betas, betas[:, :count], fitted.residual_volatility[0, :count] ** 2, book.held_factors[known])
 
 
 def _factor_risk(book: BookHistory, model: _Model, weights: Mapping[str, float]) -> FactorRisk:

@@ -70,6 +70,10 @@ class BookHistory:
     """Those with a complete window."""
     held: FloatArray
     """(W, N) returns of `symbols`."""
+    others: tuple[str, ...]
+    """What may be held and is not, with a complete window."""
+    not_held: FloatArray
+    """(W, M) returns of `others`."""
     held_factors: FloatArray
     """(W, F) over the same sessions; NaN where not known."""
     before: Prices
@@ -88,12 +92,19 @@ def valued(ledger: Ledger, session: date) -> bool:
 
 
 def read(
-    ledger: Ledger, bars: Bars, calendar: TradingCalendar, session: date, factors: FactorTable | None, why: str = ""
+    ledger: Ledger,
+    bars: Bars,
+    calendar: TradingCalendar,
+    session: date,
+    factors: FactorTable | None,
+    why: str = "",
+    universe: tuple[str, ...] = (),
 ) -> BookHistory:
     """The book as of the close of `session`.
 
     Args:
         factors: as they are known now; None where they cannot be read, and `why`.
+        universe: what may be held.
 
     Raises:
         DataUnavailable: the ledger has not valued that session, or the store lacks the closes of a holding.
@@ -109,7 +120,10 @@ def read(
     now = _closes_of(traded, bars, session)
     before = _closes_of(traded, bars, traded.index.sessions[row - 1]) if row else {}
     weights = _weights(traded, now, row)
-    symbols, held, left_out = _held_returns(bars, calendar, tuple(weights), session)
+    symbols, held, left_out = _complete_returns(bars, calendar, tuple(weights), session)
+    others, not_held, _ = _complete_returns(
+        bars, calendar, tuple(symbol for symbol in universe if symbol not in weights), session
+    )
     sessions = tuple(calendar.between(calendar.back(session, WINDOW), session))
     daily = known is None or known.period == "session"
     history = bars.history(tuple(weights), date.min, session)
@@ -131,12 +145,14 @@ def read(
         weights=weights,
         symbols=symbols,
         held=held,
+        others=others,
+        not_held=not_held,
         held_factors=_by_session(known, sessions[1:]) if daily else np.zeros((len(sessions) - 1, 0)),
         before=before,
         now=now,
         sessions=history.sessions,
         closes=history.closes,
-        remarks=(*remarks, *left_out),
+        remarks=(*remarks, *_on_left_out(left_out)),
     )
 
 
@@ -230,20 +246,22 @@ def _weights(traded: Traded, closes: Prices, row: int) -> dict[str, float]:
     return {symbol: float(units[symbol] * float(closes[symbol]) / equity) for symbol in symbols if units[symbol]}
 
 
-def _held_returns(
+def _on_left_out(symbols: list[str]) -> list[str]:
+    if not symbols:
+        return []
+    logger.warning("left out of the risk for want of prices symbols=%s sessions=%d", ",".join(symbols), WINDOW)
+    return [f"{', '.join(symbols)}: prices of {WINDOW} sessions are not all there, so the risk leaves them out."]
+
+
+def _complete_returns(
     bars: Bars, calendar: TradingCalendar, symbols: tuple[str, ...], session: date
 ) -> tuple[tuple[str, ...], FloatArray, list[str]]:
-    """The symbols with a complete window, their (W, N) returns, and a remark on the others."""
+    """The symbols with a complete window, their (W, N) returns, and the other symbols."""
     if not symbols:
         return (), np.zeros((WINDOW, 0)), []
     history = bars.history(symbols, calendar.back(session, WINDOW), session)
     complete = np.asarray(np.isfinite(history.closes).all(axis=0)) & (len(history.closes) == WINDOW + 1)
     kept = tuple(symbol for symbol, whole in zip(history.symbols, complete, strict=True) if whole)
-    told = []
-    if kept != symbols:
-        left_out = ", ".join(sorted(set(symbols) - set(kept)))
-        logger.warning("left out of the risk for want of prices symbols=%s sessions=%d", left_out, WINDOW)
-        told = [f"{left_out}: prices of {WINDOW} sessions are not all there, so the risk leaves them out."]
     closes = history.closes[:, complete]
     returns = closes[1:] / closes[:-1] - 1.0 if kept else np.zeros((WINDOW, 0))
-    return kept, returns, told
+    return kept, returns, sorted(set(symbols) - set(kept))

@@ -62,7 +62,7 @@ class Night:
     incremental: Mapping[str, float] = field(default_factory=dict)
     """By symbol, the volatility that goes when the position is sold whole."""
     exposures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """Of each held symbol, by factor."""
+    """Of each symbol that is held or may be, by factor."""
     factor_risk: FactorRisk | None = None
     losses: Losses | None = None
     stress: tuple[StressResult, ...] = ()

@@ -142,10 +142,39 @@ def test_exposures_of_a_symbol_are_within_two_standard_errors_of_what_was_plante
 EMPTY = BookHistory(
     session=LAST, traded=Traded(SessionIndex([]), [], [], [], []), growth=np.ones(1), returns=np.zeros(0),
     factors=np.zeros((0, 6)), names=(), source="planted", through=LAST, daily=True, late=False, due_today=False,
-    today=None, weights={},
-    symbols=(), held=np.zeros((WINDOW, 0)), held_factors=np.zeros((WINDOW, 0)), before={}, now={}, sessions=(),
-    closes=np.zeros((0, 0)), remarks=(),
+    today=None, weights={}, symbols=(), held=np.zeros((WINDOW, 0)), others=(), not_held=np.zeros((WINDOW, 0)),
+    held_factors=np.zeros((WINDOW, 0)), before={}, now={}, sessions=(), closes=np.zeros((0, 0)), remarks=(),
 )  # fmt: skip
+
+
+def test_what_may_be_held_has_exposures_too_and_no_part_in_the_risk(ledger: SqlLedger, bars: Closes) -> None:
+    table = etf_factors(bars, LAST)
+    whole = attribute(read(ledger, bars, CALENDAR, LAST, table, universe=("AAPL", "KO", "MTUM")), SECTORS)
+    alone = night(ledger, bars)
+    assert set(whole.exposures) == {"AAPL", "KO", "MTUM"}
+    # The fund of a factor moves with the market and with its own factor, one for one.
+    assert whole.exposures["MTUM"] == pytest.approx(
+        {factor: float(factor in ("market", "momentum")) for factor in FACTORS}, abs=1e-9
+    )
+    assert whole.risk == alone.risk
+    assert whole.exposures["KO"] == pytest.approx(alone.exposures["KO"], abs=1e-12)
+    assert whole.factor_risk is not None
+    assert set(whole.factor_risk.specific) == {"AAPL", "KO"}
+
+
+def test_a_book_of_cash_has_the_exposures_of_what_it_may_hold(tmp_path: Path, bars: Closes) -> None:
+    ledger = SqlLedger(f"sqlite:///{tmp_path / 'cash.db'}", "sim")
+    with ledger.begin() as unit:
+        for session in SESSIONS[-3:]:
+            at = CALENDAR.closes(session)
+            unit.book.value(Valuation("sim", session, at, Decimal(100), Decimal(100), Decimal(0), Decimal(100)))
+        unit.commit()
+    found = attribute(read(ledger, bars, CALENDAR, LAST, etf_factors(bars, LAST), universe=("AAPL", "KO")), SECTORS)
+    assert set(found.exposures) == {"AAPL", "KO"}
+    assert (found.risk, found.losses, found.stress) == (None, None, ())
+    assert found.factor_risk is not None
+    assert found.factor_risk.volatility == 0.0
+    assert text_of(night_of(text_of(found))) == text_of(found)
 
 
 def test_weights_are_those_of_the_close(ledger: SqlLedger, bars: Closes) -> None:
