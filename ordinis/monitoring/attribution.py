@@ -50,7 +50,7 @@ SESSIONS_A_COEFFICIENT = 6
 NEWEY_WEST_LAGS = 5
 LEVEL = 0.95
 SCENARIOS = 10_000
-SHOCKS = (Shock("The market falls by a tenth", market=-0.1), Shock("The market falls by a fifth", market=-0.2))
+SHOCKS = (Shock("Market falls by 10 %", market=-0.1), Shock("Market falls by 20 %", market=-0.2))
 
 
 def attribute(book: BookHistory, sectors: Mapping[str, str], shocks: Sequence[Shock] = SHOCKS) -> Night:

@@ -169,7 +169,7 @@ def _path(amounts: Sequence[Decimal]) -> FloatArray:
 
 def _signed(sheet: Sheet, rows: Sequence[Row], what: str, told: Sequence[str], *, shares: bool = False) -> Figure:
     """A bar for each row, to the right above zero and to the left below."""
-    figure, (axes,) = panels(sheet, [22 * len(rows)], left=118 if sheet.narrow else 170, right=80)
+    figure, (axes,) = panels(sheet, [22 * len(rows)], left=142 if sheet.narrow else 170, right=80)
     unit(axes, what)
     values = [value for _, value in rows]
     colours = [COLOURS["gain" if value >= 0.0 else "loss"] if not shares else COLOURS["book"] for value in values]
@@ -180,7 +180,7 @@ def _signed(sheet: Sheet, rows: Sequence[Row], what: str, told: Sequence[str], *
         percent_axis(axes, "x")
     else:
         axes.xaxis.set_major_formatter(lambda value, _: number(value, 0))
-        axes.xaxis.set_major_locator(MaxNLocator(4 if sheet.narrow else 8))
+        axes.xaxis.set_major_locator(MaxNLocator(2 if sheet.narrow else 8))
     return figure
 
 

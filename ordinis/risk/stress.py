@@ -33,8 +33,8 @@ class Episode:
 
 EPISODES = (
     Episode("Gulf war 1990", date(1990, 7, 17), date(1990, 10, 11), -0.1992),
-    Episode("Asian and Russian crisis 1998", date(1998, 7, 20), date(1998, 8, 31), -0.1934),
-    Episode("Dot-com bust 2000 to 2002", date(2000, 3, 27), date(2002, 10, 9), -0.4915),
+    Episode("Russian crisis 1998", date(1998, 7, 20), date(1998, 8, 31), -0.1934),
+    Episode("Dot-com bust 2000-2002", date(2000, 3, 27), date(2002, 10, 9), -0.4915),
     Episode("September 2001", date(2001, 9, 17), date(2001, 9, 21), -0.116),
     Episode("Quant crisis 2007", date(2007, 8, 1), date(2007, 8, 15), -0.0334),
     Episode("Lehman 2008", date(2008, 9, 15), date(2008, 11, 20), -0.3989),
