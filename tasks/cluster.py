@@ -45,11 +45,22 @@ def connected(settings: Settings) -> Iterator[Any]:
         }
         there = _listens(settings.host, settings.ray_port)
         cluster: dict[str, Any] = {"address": settings.ray_address} if there else alone
-        ray.init(**cluster, log_to_driver=False, configure_logging=False)
+        with _without_databases():
+            ray.init(**cluster, log_to_driver=False, configure_logging=False)
         try:
             yield ray
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _without_databases() -> Iterator[None]:
+    """What Ray starts inherits our environment, and needs no database: their URLs may hold a password."""
+    taken = {name: os.environ.pop(name) for name in list(os.environ) if name.endswith("_DATABASE")}
+    try:
+        yield
+    finally:
+        os.environ.update(taken)
 
 
 def _listens(host: str, port: int) -> bool:

@@ -66,7 +66,6 @@ def calibrated(settings: Settings, session: date) -> tuple[Version, Paid] | None
 
 def keep_calibration(settings: Settings, version: Version) -> None:
     """Keep a version; the newest that was promoted is what is traded with from now on."""
-    from ordinis.costs.models import publish
     from ordinis.feedback.nightly import numbers_of
     from ordinis.persistence.feedback_records import CalibrationRecord
 
@@ -75,9 +74,20 @@ def keep_calibration(settings: Settings, version: Version) -> None:
         settings.account,
         CalibrationRecord(version.session, version.name, made.promoted, made.reason, numbers_of(version)),
     )
-    newest = records.in_force(settings.account)
-    if version.model is not None and newest is not None and newest.session == version.session:
-        publish(version.model, settings.cost_model_path)
+    _publish_in_force(settings)
+
+
+def _publish_in_force(settings: Settings) -> None:
+    """The file that others read says what the records say: a night that was done again may have changed its mind."""
+    from ordinis.costs.models import publish
+    from ordinis.feedback.nightly import version_of
+
+    newest = feedback_records(settings).in_force(settings.account)
+    model = None if newest is None else version_of(newest.numbers).model
+    if model is None:
+        settings.cost_model_path.unlink(missing_ok=True)
+    else:
+        publish(model, settings.cost_model_path)
 
 
 def keep_exposures(settings: Settings, night: Night) -> None:
@@ -122,13 +132,10 @@ def promoted_version(settings: Settings, beginning: str) -> Version:
     return version_of(row.numbers)
 
 
-def use_version(settings: Settings, version: Version) -> None:
-    """Put an earlier promoted version in force."""
-    from ordinis.costs.models import publish
-
-    if version.model is None:
-        raise ValueError(f"the calibration of {version.session} was not promoted")
-    publish(version.model, settings.cost_model_path)
+def use_version(settings: Settings, version: Version, by: str) -> None:
+    """Put an earlier promoted version in force: those after it are set aside, so that nights are judged against it."""
+    feedback_records(settings).set_aside(settings.account, version.session, f"set aside by {by}")
+    _publish_in_force(settings)
 
 
 def advice(settings: Settings, executions: Sequence[Execution]) -> dict[str, SizingAdvice]:

@@ -34,13 +34,17 @@ NOTES = (
 
 
 def report(settings: Settings, session: date) -> Path:
-    """Write the report of the book as of the close of `session`; it replaces the one before."""
+    """Write the report of the book as of the close of `session`.
+
+    That of the last valued session replaces the one before; one of the past lies in a folder of its own beside it.
+    """
     from ordinis.clock import trading_calendar
     from ordinis.monitoring.findings import nights
 
     book = ledger(settings)
     with book.begin(write=False) as unit:
-        sessions = [row.session for row in unit.book.valuations() if row.session <= session]
+        valued = [row.session for row in unit.book.valuations()]
+    sessions = [each for each in valued if each <= session]
     closes = None
     if sessions:
         # The cost model looks back on a month of returns.
@@ -49,14 +53,16 @@ def report(settings: Settings, session: date) -> Path:
     found = nights(records(settings), settings.account, sessions[0], session) if sessions else {}
     calibration = calibrated(settings, session)
     folder = settings.home.absolute() / "report"
+    if sessions and sessions[-1] != valued[-1]:
+        folder /= str(sessions[-1])
     compared = _compared(settings, sample_market(settings), sessions)
-    return _write(settings, book, folder, compared, closes, found, calibration)
+    return _write(settings, book, folder, compared, closes, found, calibration, session)
 
 
 def backtest_report(settings: Settings, result: Backtest, market: Market, folder: Path) -> Path:
     """Write the report of a back-test into `folder`."""
     compared = _compared(settings, market, list(result.sessions))
-    return _write(settings, result.ledger, folder, compared, market.history, {}, None)
+    return _write(settings, result.ledger, folder, compared, market.history, {}, None, None)
 
 
 def _write(
@@ -67,6 +73,7 @@ def _write(
     closes: PriceHistory | None,
     nights: Mapping[date, Night],
     calibration: tuple[Version, Paid] | None,
+    last: date | None,
 ) -> Path:
     import numpy as np
 
@@ -83,6 +90,7 @@ def _write(
         adv={symbol: each.adv for symbol, each in instruments(settings).items() if each.adv is not None},
         currency=CURRENCY,
         rng=np.random.default_rng(20201121),
+        last=last,
     )
     return write_report(data, folder, notes=NOTES)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ordinis.cli.app import AsJson, app, confirmed, console, show
+from ordinis.cli.app import AsJson, app, confirmed, console, operator, show
 
 if TYPE_CHECKING:
     from ordinis.costs.models import SquareRootCost
@@ -75,7 +75,7 @@ def costs_use(
     settings = load()
     found = bootstrap.promoted_version(settings, version)
     confirmed(settings, f"Orders are planned by the cost model of {found.session} from the next session on.")
-    bootstrap.use_version(settings, found)
+    bootstrap.use_version(settings, found, operator())
     console.print(f"Cost model {found.name[:12]} of {found.session} is in force.")
 
 

@@ -155,7 +155,7 @@ class BarStore:
         tables = self._commits.tables(first, last)
         table = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
         table = table.filter(
-            pc.field("symbol").isin(list(symbols))
+            pc.field("symbol").isin(pa.array(list(symbols), pa.string()))
             & (pc.field("session") >= pa.scalar(first))
             & (pc.field("session") <= pa.scalar(last))
             & (pc.field("known_at") <= pa.scalar(as_of, pa.timestamp("us", tz="UTC")))

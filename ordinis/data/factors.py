@@ -67,7 +67,7 @@ class FactorTable:
 
     def due(self, day: date) -> date:
         """The last row that must be out on `day` ends on this date or, in a table of months, in its month."""
-        if not self.lag:
+        if self.period == "session" and not self.lag:
             return day
         first = day.replace(day=1)
         while self._published(first) > day:
@@ -77,7 +77,8 @@ class FactorTable:
     def late(self, day: date) -> bool:
         """Whether a row that must be out on `day` is missing."""
         last, due = (self.dates[-1] if self.dates else date.min), self.due(day)
-        return (last.year, last.month) < (due.year, due.month) if self.lag else last < due
+        whole = self.period == "month" or bool(self.lag)
+        return (last.year, last.month) < (due.year, due.month) if whole else last < due
 
     def known_by(self, day: date) -> FactorTable:
         """The rows that were out on `day`."""
@@ -88,7 +89,8 @@ class FactorTable:
         return self._rows([first <= each <= last for each in self.dates])
 
     def _published(self, day: date) -> date:
-        return month_end(day.year, day.month) + self.lag if self.lag else day
+        whole = self.period == "month" or bool(self.lag)
+        return month_end(day.year, day.month) + self.lag if whole else day
 
     def _rows(self, kept: Sequence[bool]) -> FactorTable:
         places = np.flatnonzero(kept)

@@ -114,7 +114,8 @@ class Planner:
                 continue
             wanted = instrument.round_quantity(to_decimal(targets.get(symbol, 0.0)) * portfolio.equity / price)
             delta = wanted - portfolio.holdings.get(symbol, ZERO)
-            if delta:
+            # What is held beside whole lots, after a split for one, is no order.
+            if instrument.round_quantity(abs(delta)):
                 deltas[symbol] = delta
         return deltas
 

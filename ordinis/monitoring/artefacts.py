@@ -46,7 +46,8 @@ def of_attribution(night: Night, currency: str) -> Artefacts:
         p = night.profit
         lines += [
             f"Profit **{number(float(p.profit))} {currency}**: held {number(float(p.held))}, "
-            f"shortfall {number(-float(p.shortfall))}, fees {number(-float(p.fees))}.",
+            f"timing {number(float(sum(p.timing.values())))}, shortfall {number(-float(p.shortfall))}, "
+            f"fees {number(-float(p.fees))}, other {number(float(p.other))}.",
             "",
         ]
     if night.losses is not None:
@@ -57,7 +58,7 @@ def of_attribution(night: Night, currency: str) -> Artefacts:
         ]
     if night.stress:
         worst = max(night.stress, key=lambda result: result.loss)
-        lines += [f"Worst crisis: {worst.name}, {percent(worst.loss)} of equity.", ""]
+        lines += [f"Worst crisis or shock: {worst.name}, {percent(worst.loss)} of equity.", ""]
     if night.factors is not None:
         lines += [f"| factor ({night.factor_source}) | exposure | t |", "|---|---:|---:|"]
         for name, beta in night.factors.factor_exposures.items():

@@ -86,9 +86,9 @@ class BookHistory:
 
 
 def valued(ledger: Ledger, session: date) -> bool:
-    """Whether the ledger has the book's value at the close of `session`."""
+    """Whether the ledger has the book's value at the close of `session`, money having come by then."""
     with ledger.begin(write=False) as unit:
-        return any(row.session == session for row in unit.book.valuations())
+        return session in read_trading(unit).index.sessions
 
 
 def read(

@@ -62,7 +62,8 @@ def session_profit(profit: SessionProfit, currency: str) -> Picture:
         f"and fees {money(profit.fees)}. Timing is what it was worth to trade at the plan rather than at the close."
     )
     if abs(profit.unexplained) >= Decimal("0.005"):
-        caption += f" {money(profit.unexplained)} is unexplained: the ledger was valued at other prices."
+        why = "the ledger was valued at other prices, or a fill was told after it"
+        caption += f" {money(profit.unexplained)} is unexplained: {why}."
     if not kept:
         return Picture("session-profit", "Where the session's profit came from", "Not drawn: nothing changed.", None)
 
@@ -109,7 +110,7 @@ def stress(night: Night) -> Picture:
     worst = sorted(night.stress, key=lambda result: (-result.loss, result.name))
     guessed = [result for result in worst if result.guessed]
     caption = (
-        f"What today's holdings would have lost if each crisis came again, and in two shocks; nothing is traded "
+        f"What today's holdings would have lost if each crisis came again, and in shocks; nothing is traded "
         f"meanwhile. The worst is {worst[0].name}: {percent(worst[0].loss)} of equity."
     )
     if guessed:

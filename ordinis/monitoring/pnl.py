@@ -8,10 +8,10 @@ the price a at which its order was planned,
     shortfall = sum u (f - a)             what the market took of that (Perold 1988)
     profit    = held + timing - shortfall - fees + other
 
-to the last digit: `other` is what came without a trade (dividends, interest, splits, corrections), and `unexplained`
-is nought unless the ledger's own valuation used another price. Money is Decimal; only what a factor explains of the
-holdings is estimated, by each symbol's own betas and to the cent, and what is left of it is specific. Without the
-returns of all factors for the session, which may be late, all of it is.
+to the last digit: `other` is what came without a trade (dividends, interest, splits, corrections), and `unexplained` is
+nought unless the ledger's own valuation used another price, or a fill was told after it. Money is Decimal; only what a
+factor explains of the holdings is estimated, by each symbol's own betas and to the cent, and what is left of it is
+specific. Without the returns of all factors for the session, which may be late, all of it is.
 """
 
 from __future__ import annotations

@@ -142,7 +142,9 @@ def _quantity(units: Decimal) -> str:
 def _why(data: ReportData) -> str:
     """What was decided in the last session, and by whom."""
     if not data.sessions or not data.decisions or data.decisions[-1].session != data.sessions[-1]:
-        return "Nothing was decided in this session: prices alone moved the weights."
+        traded = any(change.units for change in data.changes)
+        why = "what was traded had been decided before" if traded else "prices alone moved the weights"
+        return f"Nothing was decided in this session: {why}."
     line = data.decisions[-1]
     told = f"Decided by {line.allocator} ({line.source}, {line.rung.replace('_', ' ') or 'rung not told'}): "
     told += f"{wording.plural(line.sells, 'sell')}, {wording.plural(line.buys, 'buy')}"

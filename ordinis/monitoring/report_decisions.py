@@ -34,17 +34,21 @@ class Decided:
     limit_events: tuple[LimitEvent, ...]
 
 
-def read_decisions(unit: UnitOfWork, index: SessionIndex) -> Decided:
-    """Every decision in the order in which it was committed, and every limit that was felt."""
+def read_decisions(unit: UnitOfWork, index: SessionIndex, last: date | None = None) -> Decided:
+    """Every decision up to session `last` in the order of its commit, and every limit that was felt."""
     lines, verdicts, events = dict[str, DecisionLine](), list[Sequence[Verdict]](), list[LimitEvent]()
+    later = set()
     for decision in unit.decisions.all():
+        if last is not None and decision.expires_at.date() > last:
+            later.add(decision.id)
+            continue
         found = unit.decisions.verdicts(decision.id)
         line = _line(decision, found, index)
         lines[decision.id] = line
         verdicts.append(found)
         events += _felt(line.session, found)
     for intent in unit.orders.all():
-        if intent.state is OrderState.DENIED:
+        if intent.state is OrderState.DENIED and intent.decision_id not in later:
             payload = unit.orders.events(intent.client_order_id)[-1]["payload"]
             detail = f"{intent.side} {intent.symbol}: {payload.get('reason', 'no reason kept')}"
             events.append(LimitEvent(lines[intent.decision_id].session, GATES, Effect.DENIED, detail))

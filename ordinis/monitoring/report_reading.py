@@ -50,6 +50,7 @@ def collect(
     adv: Mapping[str, float] | None = None,
     currency: str = "USD",
     rng: np.random.Generator | None = None,
+    last: date | None = None,
 ) -> ReportData:
     """Read `ledger` and derive all that the report says.
 
@@ -64,10 +65,11 @@ def collect(
         adv: average daily volume in shares by symbol, for the model's impact.
         currency: of the account.
         rng: draws the bootstrap of Sharpe differences; without it there are no intervals.
+        last: session that the report ends with; None for the last that was valued.
     """
     with ledger.begin(write=False) as unit:
-        traded = read_trading(unit)
-        decided = read_decisions(unit, traded.index)
+        traded = read_trading(unit, last)
+        decided = read_decisions(unit, traded.index, last)
         models = decided_models(unit)
     book = _track(BOOK, traded)
     symbols = tuple(sorted(traded.symbols | {symbol for line in decided.lines for symbol in line.weights}))

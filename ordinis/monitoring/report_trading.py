@@ -180,10 +180,12 @@ class Traded:
         return np.array([float(total) for total in totals])
 
 
-def read_trading(unit: UnitOfWork) -> Traded:
+def read_trading(unit: UnitOfWork, last: date | None = None) -> Traded:
+    """All that the ledger says of owning and trading, its sessions up to `last`."""
     book = unit.book
     # Sessions that were valued before anybody brought money are no part of any return.
     valuations = list(dropwhile(lambda row: row.equity <= ZERO, book.valuations()))
+    valuations = [row for row in valuations if last is None or row.session <= last]
     return Traded(SessionIndex(valuations), valuations, book.fills(), book.movements(), unit.orders.all())
 
 

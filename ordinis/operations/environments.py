@@ -38,8 +38,13 @@ def everything(settings: Settings) -> dict[str, str]:
     return {**os.environ, **settings.environment()}
 
 
+def for_server(settings: Settings) -> dict[str, str]:
+    """For the Prefect server, which reads none of our databases: their URLs may hold a password."""
+    return {name: value for name, value in for_prefect(settings).items() if not name.endswith("_DATABASE")}
+
+
 def for_prefect(settings: Settings) -> dict[str, str]:
-    """For the Prefect server, its worker and the flows that it runs; they also ask Ray."""
+    """For Prefect's worker and the flows that it runs; they also ask Ray."""
     password = token(settings.prefect_password_path, "ordinis:")
     return {
         **ours(),

@@ -88,7 +88,7 @@ def parts(settings: Settings) -> tuple[Part, ...]:
     server = ("prefect", "server", "start", "--host", host, "--port", str(settings.prefect_port))
     return (
         Part(
-            python("prefect", prefect, *server),
+            python("prefect", environments.for_server(settings), *server),
             lambda: _asked(f"{settings.prefect_url}/health"),
             f"http://{host}:{settings.prefect_port}",
             prepare=lambda: _check_project(settings),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from datetime import date
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, func, insert, select
+from sqlalchemy import Row, Select, delete, func, insert, select, update
 
 from ordinis.domain.executions import Execution
 from ordinis.domain.orders import Side
@@ -39,17 +39,20 @@ class CalibrationRecord:
 class FeedbackRecords(RecordDatabase):
     """Executions and calibrations of every account."""
 
-    def read_through(self, account: str) -> int:
-        """Place of the ledger's event up to which executions are kept; 0 before the first."""
-        query = select(consumed.c.place).where(consumed.c.account == account, consumed.c.topic == ORDERS)
-        return next((int(row.place) for row in self._rows(query)), 0)
+    def read_through(self, account: str) -> tuple[int, str]:
+        """Place and mark of the ledger's event up to which executions are kept; 0 before the first."""
+        query = select(consumed).where(consumed.c.account == account, consumed.c.topic == ORDERS)
+        return next(((int(row.place), str(row.mark)) for row in self._rows(query)), (0, ""))
 
-    def keep_executions(self, account: str, rows: Sequence[Execution], *, after: int, place: int) -> bool:
+    def keep_executions(
+        self, account: str, rows: Sequence[Execution], *, after: int, place: int, mark: str = "", anew: bool = False
+    ) -> bool:
         """Keep what became of some orders, in place of what was kept of them before, and how far that is.
 
         Args:
             after: the place after which the ledger was read.
-            place: of the newest event that was read.
+            place: of the newest event that was read, with its mark.
+            anew: these are all orders of another ledger: what was kept of the one before goes.
 
         Returns:
             False, and nothing is kept, where another process has read further meanwhile.
@@ -59,6 +62,8 @@ class FeedbackRecords(RecordDatabase):
             found = connection.execute(select(consumed.c.place).where(mine).with_for_update()).scalar()
             if (found or 0) != after:
                 return False
+            if anew:
+                connection.execute(delete(execution).where(execution.c.account == account))
             ids = [row.order_id for row in rows]
             for start in range(0, len(ids), MANY):
                 old = execution.c.order_id.in_(ids[start : start + MANY])
@@ -66,7 +71,7 @@ class FeedbackRecords(RecordDatabase):
             if rows:
                 connection.execute(insert(execution), [_execution_values(account, row) for row in rows])
             connection.execute(delete(consumed).where(mine))
-            connection.execute(insert(consumed), {"account": account, "topic": ORDERS, "place": place})
+            connection.execute(insert(consumed), {"account": account, "topic": ORDERS, "place": place, "mark": mark})
         return True
 
     def executions(self, account: str, last: date, first: date = date.min) -> list[Execution]:
@@ -84,6 +89,14 @@ class FeedbackRecords(RecordDatabase):
         with self._begin() as connection:
             connection.execute(delete(calibration).where(table.account == account, table.session == made.session))
             connection.execute(insert(calibration), {"account": account, **vars(made)})
+
+    def set_aside(self, account: str, after: date, reason: str) -> None:
+        """Versions of the nights after `after` count as not promoted, and say why."""
+        table = calibration.c
+        later = (table.account == account) & (table.session > after) & table.promoted
+        with self._begin() as connection:
+            told = table.reason + f"; {reason}"
+            connection.execute(update(calibration).where(later).values(promoted=False, reason=told))
 
     def calibrations(self, account: str) -> list[CalibrationRecord]:
         """Every night's, oldest first."""

@@ -26,7 +26,7 @@ from ordinis.persistence import chain
 from ordinis.persistence.reading import read
 from ordinis.persistence.statements import write
 from ordinis.persistence.tables import LIVE_STATES, order_cancel, order_event, order_intent
-from ordinis.ports import OrderEvent
+from ordinis.ports import OrderEvent, Touched
 
 MINE = select(order_intent).where(order_intent.c.account == bindparam("account")).order_by(order_intent.c.seq)
 BY_ID = MINE.where(order_intent.c.coid == bindparam("coid"))
@@ -50,6 +50,7 @@ MOVE = (
 TOLD = exists().where(order_event.c.event_key == bindparam("event_key"))
 MOVING = BY_ID.add_columns(TOLD.label("told"))
 TOUCHED = MINE.where(order_intent.c.coid.in_(select(order_event.c.coid).where(order_event.c.seq > bindparam("place"))))
+MARK = select(order_event.c.hash).where(order_event.c.seq == bindparam("place"))
 EVENTS = select(order_event).where(order_event.c.coid == bindparam("coid")).order_by(order_event.c.seq)
 
 CANCELS = select(order_cancel).where(order_cancel.c.coid == bindparam("coid")).order_by(order_cancel.c.number)
@@ -158,9 +159,11 @@ class SqlOrders:
     def events(self, client_order_id: str) -> Sequence[Mapping[str, Any]]:
         return read(self._connection, EVENTS, _event, coid=client_order_id)
 
-    def touched_since(self, place: int) -> tuple[int, Sequence[OrderIntent]]:
-        newest = chain.head(self._connection, order_event).length
-        return newest, read(self._connection, TOUCHED, _intent, account=self._account, place=place)
+    def touched_since(self, place: int, mark: str) -> Touched:
+        head = chain.head(self._connection, order_event)
+        known = not place or read(self._connection, MARK, _mark, place=place) == [mark]
+        orders = read(self._connection, TOUCHED, _intent, account=self._account, place=place if known else 0)
+        return Touched(head.length, head.hash if head.length else "", orders, not known)
 
     def _append(self, client_order_id: str, event: OrderEvent, change: Mapping[str, Any]) -> None:
         chain.append(
@@ -180,6 +183,10 @@ class SqlOrders:
 
 def _place(row: dict[str, Any]) -> int:
     return int(row["place"])
+
+
+def _mark(row: dict[str, Any]) -> str:
+    return str(row["hash"])
 
 
 def _moving(row: dict[str, Any]) -> tuple[OrderIntent, bool, int]:

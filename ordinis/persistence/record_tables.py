@@ -79,6 +79,7 @@ consumed = Table(
     Column("account", String, primary_key=True),
     Column("topic", String, primary_key=True),
     Column("place", Integer, nullable=False),
+    Column("mark", String(64), nullable=False),
 )
 calibration = Table(
     "calibration",

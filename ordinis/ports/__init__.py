@@ -7,7 +7,7 @@ suite runs over everything behind each door. Array letters: T past sessions, N s
 from __future__ import annotations
 
 from ordinis.ports.brokers import Broker, BrokerAccount, Capabilities
-from ordinis.ports.ledgers import Book, Control, ControlRow, Decisions, Ledger, OrderEvent, Orders, UnitOfWork
+from ordinis.ports.ledgers import Book, Control, ControlRow, Decisions, Ledger, OrderEvent, Orders, Touched, UnitOfWork
 from ordinis.ports.markets import (
     Allocator,
     Clock,
@@ -40,5 +40,6 @@ __all__ = [
     "PriceHistory",
     "Rule",
     "RuleContext",
+    "Touched",
     "UnitOfWork",
 ]

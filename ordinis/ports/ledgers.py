@@ -62,6 +62,19 @@ class Decisions(Protocol):
         """Source, symbol and share: whose idea each weight was."""
 
 
+@dataclass(frozen=True)
+class Touched:
+    """Orders that something happened to, up to the newest event."""
+
+    place: int
+    """Of the newest event."""
+    mark: str
+    """Of the newest event: no other ledger has it there. Empty before the first."""
+    orders: Sequence[OrderIntent]
+    anew: bool
+    """Whether these are all orders of a ledger that was not read before."""
+
+
 class Orders(Protocol):
     """Intents and what happened to them; the events are append-only and hash-chained."""
 
@@ -103,8 +116,9 @@ class Orders(Protocol):
 
     def events(self, client_order_id: str) -> Sequence[Mapping[str, Any]]: ...
 
-    def touched_since(self, place: int) -> tuple[int, Sequence[OrderIntent]]:
-        """The place of the newest event, and the orders that something happened to after the event at `place`.
+    def touched_since(self, place: int, mark: str) -> Touched:
+        """The orders that something happened to after the event at `place`, whose mark was `mark`; all orders, where
+        this ledger has no such event there: it is another one than was read before, a backup or a new one.
 
         Whoever keeps the place in the transaction in which he writes what he made of the orders hears of each event at
         least once, and applies it once.

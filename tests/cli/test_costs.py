@@ -60,6 +60,24 @@ def test_a_person_goes_back_to_an_earlier_version_and_only_to_one_that_was_promo
     done = run("costs", "use", oldest, home=home, typed="sim\n")
     assert f"Cost model {oldest} of {SESSIONS[80]} is in force." in done.stdout
     assert published(home / "cost-model.json").version.startswith(oldest)  # type: ignore[attr-defined]
+    settings = Settings(home=home, project=ROOT)
+    in_force = bootstrap.feedback_records(settings).in_force("sim")
+    assert in_force is not None
+    assert in_force.session == SESSIONS[80], "the next night is judged against what is traded with"
+    later = json.loads(run("costs", "history", "--json", home=home).stdout)[0]
+    assert (later["promoted"], "set aside by" in later["reason"]) == (False, True)
+
+
+def test_a_night_that_changes_its_mind_takes_its_model_back(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, project=ROOT)
+    first, second = (night(orders(600, TRUTH, seed=seed)) for seed in (0, 1))
+    bootstrap.keep_calibration(settings, replace(first, session=SESSIONS[80]))
+    bootstrap.keep_calibration(settings, replace(second, session=SESSIONS[81]))
+    assert published(settings.cost_model_path) == second.model
+    bootstrap.keep_calibration(settings, replace(night(orders(20, TRUTH)), session=SESSIONS[81]))
+    assert published(settings.cost_model_path) == first.model
+    bootstrap.keep_calibration(settings, replace(night(orders(20, TRUTH)), session=SESSIONS[80]))
+    assert bootstrap.costs(settings) == SquareRootCost()
 
 
 def test_orders_are_shown_by_symbol_venue_and_time(home: Path) -> None:

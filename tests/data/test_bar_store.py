@@ -54,6 +54,13 @@ def test_an_empty_store_has_no_bars(tmp_path: Path) -> None:
     assert not (tmp_path / "nowhere").exists()
 
 
+def test_who_asks_for_no_symbol_gets_no_bar(tmp_path: Path) -> None:
+    store = BarStore(tmp_path)
+    store.append(known(good_bars()), "given")
+    assert store.read([], FIRST, LAST).empty
+    assert store.history((), date.min, LAST).symbols == ()
+
+
 def test_rows_lie_in_files_by_year_sorted_by_symbol(tmp_path: Path) -> None:
     BarStore(tmp_path).append(known(good_bars(sessions=TWO_YEARS)), "given")
     files = sorted((tmp_path / "bars").glob("*/*.parquet"))

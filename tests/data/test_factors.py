@@ -148,3 +148,14 @@ def test_a_parquet_that_is_no_source_says_why(tmp_path: Path, columns: dict[str,
     with pytest.raises(DataUnavailable) as error:
         parquet(tmp_path, **columns)
     assert told in str(error.value)
+
+
+def test_a_table_of_months_owes_the_months_that_have_ended() -> None:
+    months = FactorTable(
+        "own", "month", ("market",), (date(2022, 4, 30), date(2022, 5, 31)), np.zeros((2, 1)), np.zeros(2)
+    )
+    assert not months.late(date(2022, 6, 1))
+    assert not months.late(date(2022, 6, 15))
+    assert months.late(date(2022, 6, 30))
+    assert months.due(date(2022, 6, 15)) == date(2022, 5, 31)
+    assert months.known_by(date(2022, 5, 30)).dates == (date(2022, 4, 30),)

@@ -116,6 +116,13 @@ def test_a_drift_is_traded_where_it_is_worth_its_cost(
     assert bool(plan({"A": target}, book, Planner(SHARES, rules, ProportionalCost(bps)))) is traded
 
 
+@pytest.mark.parametrize("aversion", [None, 3.0])
+def test_what_is_held_beside_whole_lots_is_no_order(aversion: float | None) -> None:
+    rules = replace(BANDS, cost_aversion=aversion)
+    orders = plan({"B": 0.5}, a_book("500", A="0.5", B="20"), Planner(SHARES, rules, FREE))
+    assert "A" not in units(orders)
+
+
 def test_initial_funding_passes_the_bands() -> None:
     assert units(plan({"A": 0.04}, a_book(), Planner(SHARES, BANDS, FREE))) == {"A": Decimal(4)}
 

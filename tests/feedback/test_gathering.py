@@ -93,17 +93,19 @@ class Interrupted:
     def __init__(self, records: FeedbackRecords, book: BookWriter | None = None) -> None:
         self._records, self._book = records, book
 
-    def read_through(self, account: str) -> int:
+    def read_through(self, account: str) -> tuple[int, str]:
         return self._records.read_through(account)
 
-    def keep_executions(self, account: str, rows: list[Execution], *, after: int, place: int) -> bool:
+    def keep_executions(
+        self, account: str, rows: list[Execution], *, after: int, place: int, mark: str, anew: bool
+    ) -> bool:
         if self._book is None:
             raise StoreUnavailable("records", "killed")
         book, self._book = self._book, None
         assert gather(book.ledger, self._records, "venue", CALENDAR) == len(rows)
-        self.overtaken = not self._records.keep_executions(account, rows, after=after, place=place)
+        self.overtaken = not self._records.keep_executions(account, rows, after=after, place=place, mark=mark)
         self._book = book
-        return not self.overtaken or self._records.keep_executions(account, [], after=place, place=place)
+        return not self.overtaken or self._records.keep_executions(account, [], after=place, place=place, mark=mark)
 
 
 def test_a_process_that_is_killed_between_reading_and_writing_loses_nothing(
@@ -125,6 +127,22 @@ def test_of_two_that_listen_at_once_one_writes(book: BookWriter, records: Feedba
     gather(book.ledger, slow, "venue", CALENDAR)
     assert slow.overtaken
     assert len(records.executions("sim", LAST)) == 1
+
+
+@pytest.mark.parametrize("sessions", [1, 5], ids=["shorter", "longer"])
+def test_another_ledger_is_read_from_its_beginning(book: BookWriter, records: FeedbackRecords, sessions: int) -> None:
+    """The one before was lost, and a backup or a new one lies in its place."""
+    for session in SESSIONS[:2]:
+        lost = book.decide(session, {}, [("AAPL", Side.BUY, "80", "60")])
+        book.fill(lost, "AAPL", "60.06", "0.50")
+    assert listen(book, records) == 2
+    other = BookWriter()
+    other.deposit(FIRST, "10000")
+    for session in SESSIONS[:sessions]:
+        other.fill(other.decide(session, {}, [("KO", Side.BUY, "10", "50")]), "KO", "50.01", "0.05")
+    assert listen(other, records) == sessions
+    assert [row.symbol for row in records.executions("sim", LAST)] == ["KO"] * sessions
+    assert listen(other, records) == 0
 
 
 def test_accounts_of_one_ledger_are_kept_apart(database_url: str, records: FeedbackRecords, book: BookWriter) -> None:

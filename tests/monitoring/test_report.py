@@ -560,6 +560,15 @@ def test_each_order_is_held_against_the_model_that_it_was_decided_by() -> None:
     assert data.costs.expected == pytest.approx([500 * 0.0005, 500 * 0.005])
 
 
+def test_a_report_of_the_past_ends_with_its_session() -> None:
+    book = three_sessions()
+    data = collect(book.ledger, SECTORS, closes=three_closes(), last=SESSIONS[1])
+    assert data.sessions == SESSIONS[:2]
+    assert data.weights[-1, 0] == pytest.approx(80 * 63 / float(data.equity[-1]))
+    assert [line.session for line in data.decisions] == list(SESSIONS[:2])
+    assert not any(change.units for change in data.changes)
+
+
 def test_the_changes_of_the_last_session_are_those_of_its_fills(three: ReportData) -> None:
     apple, coke = sorted(three.changes, key=lambda change: change.symbol)
     assert (apple.units, apple.price, apple.shortfall, apple.fees) == (

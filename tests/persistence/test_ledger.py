@@ -128,18 +128,20 @@ def test_the_orders_that_something_happened_to_since_an_event(ledger: SqlLedger)
             unit.orders.add(intent, at=NOW, fence=1)
         unit.commit()
     with ledger.begin(write=False) as unit:
-        begun, both = unit.orders.touched_since(0)
-        assert [intent.symbol for intent in both] == ["AAPL", "KO"]
-        assert unit.orders.touched_since(begun) == (begun, [])
+        begun = unit.orders.touched_since(0, "")
+        assert ([intent.symbol for intent in begun.orders], begun.anew) == (["AAPL", "KO"], False)
+        assert unit.orders.touched_since(begun.place, begun.mark) == replace(begun, orders=[])
     with ledger.begin() as unit:
         unit.book.fill(a_fill(coke), source="poll", received_at=NOW)
         unit.book.fill(a_fill(apple, 2), source="poll", received_at=NOW)
         unit.orders.move(coke.client_order_id, OrderState.DENIED, event("denied"))
         unit.commit()
     with ledger.begin(write=False) as unit:
-        assert [intent.symbol for intent in unit.orders.touched_since(begun)[1]] == ["AAPL", "KO"]
-        place, touched = unit.orders.touched_since(begun + 2)
-        assert (place, [intent.symbol for intent in touched]) == (begun + 3, ["KO"])
+        both = unit.orders.touched_since(begun.place, begun.mark)
+        assert ([intent.symbol for intent in both.orders], both.place) == (["AAPL", "KO"], begun.place + 3)
+        another = unit.orders.touched_since(begun.place, "0" * 64)
+        assert ([intent.symbol for intent in another.orders], another.anew) == (["AAPL", "KO"], True)
+        assert unit.orders.touched_since(begun.place + 9, begun.mark).anew
         assert [fill.exec_id for fill in unit.book.fills_of(coke.client_order_id)] == ["x1"]
         assert [fill.exec_id for fill in unit.book.fills_of(apple.client_order_id)] == ["x2"]
 

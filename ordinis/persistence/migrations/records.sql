@@ -24,6 +24,7 @@ CREATE TABLE consumed (
 	account VARCHAR NOT NULL, 
 	topic VARCHAR NOT NULL, 
 	place INTEGER NOT NULL, 
+	mark VARCHAR(64) NOT NULL, 
 	PRIMARY KEY (account, topic)
 );
 

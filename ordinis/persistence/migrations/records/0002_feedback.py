@@ -43,6 +43,7 @@ def upgrade() -> None:
         Column("account", String, primary_key=True),
         Column("topic", String, primary_key=True),
         Column("place", Integer, nullable=False),
+        Column("mark", String(64), nullable=False),
     )
     op.create_table(
         "calibration",
