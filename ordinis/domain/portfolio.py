@@ -85,6 +85,8 @@ class Valuation:
     movements: int | None = None
     """Place of the last movement that is in it: brokers date a movement before they tell it. None where the ledger is
     older than this mark."""
+    events: int | None = None
+    """Place of the last event of orders that is in it: a fill of its session may be told after it. None likewise."""
 
 
 FLOWS = frozenset({"deposit", "withdrawal", "transfer"})

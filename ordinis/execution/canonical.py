@@ -45,9 +45,9 @@ def _lines(unit: UnitOfWork) -> Iterator[dict[str, Any]]:
     for movement in unit.book.movements():
         yield {"kind": "movement", **_without(movement, "place")}
     for valuation in unit.book.valuations():
-        yield {"kind": "valuation", **_without(valuation, "movements")}
+        yield {"kind": "valuation", **_without(valuation, "movements", "events")}
 
 
-def _without(row: Any, name: str) -> dict[str, Any]:
-    """`row` as plain values, without where it lies in its own ledger."""
-    return {key: value for key, value in plain(row).items() if key != name}
+def _without(row: Any, *names: str) -> dict[str, Any]:
+    """`row` as plain values, without the places that are its own ledger's."""
+    return {key: value for key, value in plain(row).items() if key not in names}

@@ -64,8 +64,8 @@ def value(ledger: Ledger, event: SessionClosed, closes: Mapping[str, Decimal]) -
         gross = sum((units * closes[symbol] for symbol, units in holdings.items()), ZERO)
         equity = cash + gross
         _, before = _carried(unit, closes)
-        peak, told = max(before, equity), unit.book.last_movement()
-        row = Valuation(ledger.account, event.session, event.at, equity, cash, gross, peak, told)
+        moved, told = unit.book.last_movement(), unit.book.last_event()
+        row = Valuation(ledger.account, event.session, event.at, equity, cash, gross, max(before, equity), moved, told)
         if unit.book.value(row):
             unit.commit()
 

@@ -9,7 +9,8 @@ the price a at which its order was planned,
     profit    = held + timing - shortfall - fees + other
 
 to the last digit: `other` is what came without a trade (dividends, interest, splits, corrections), and `unexplained` is
-nought unless the ledger's own valuation used another price, or a fill was told after it. Money is Decimal; only what a
+nought unless the ledger's own valuation used another price. What is told after a session's valuation is part of the
+next. Money is Decimal; only what a
 factor explains of the holdings is estimated, by each symbol's own betas and to the cent, and what is left of it is
 specific. Without the returns of all factors for the session, which may be late, all of it is.
 """
@@ -89,7 +90,7 @@ def session_profit(
     timing: dict[str, Decimal] = {}
     shortfall, fees, other = ZERO, ZERO, ZERO
     planned = {intent.client_order_id: intent.reference_price for intent in traded.intents}
-    for fill in (fill for fill in traded.fills if traded.index.row(fill.at) == row):
+    for fill in (fill for place, fill in traded.placed_fills if place == row):
         plan = planned.get(fill.client_order_id or "", fill.price)
         timing[fill.symbol] = timing.get(fill.symbol, ZERO) + fill.units * (_close(now, fill.symbol, session) - plan)
         shortfall += fill.units * (fill.price - plan)
@@ -125,7 +126,7 @@ def session_profit(
 def _units_before(traded: Traded, row: int) -> dict[str, Decimal]:
     """What was held at the close before `row`, by symbol."""
     held: dict[str, Decimal] = {}
-    changes = [(traded.index.row(fill.at), fill.symbol, fill.units) for fill in traded.fills]
+    changes = [(place, fill.symbol, fill.units) for place, fill in traded.placed_fills]
     changes += [(traded.row_of(moved), moved.symbol, moved.quantity) for moved in traded.movements if moved.symbol]
     for place, symbol, units in changes:
         if place is not None and place < row:

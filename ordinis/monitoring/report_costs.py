@@ -3,42 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 
 from ordinis.costs.models import BASIS_POINT
 from ordinis.domain.portfolio import ZERO
 from ordinis.monitoring.report_data import Change, PaidBySymbol
-from ordinis.monitoring.report_trading import Execution, Traded
+from ordinis.monitoring.report_trading import Trade, Traded
 from ordinis.ports import FloatArray
 
 
 def by_session(traded: Traded, expected: FloatArray) -> FloatArray:
-    rows = np.array([trade.row for trade in traded.executions], dtype=np.intp)
+    rows = np.array([trade.row for trade in traded.trades], dtype=np.intp)
     return np.bincount(rows, np.nan_to_num(expected), minlength=len(traded.index)).astype(np.float64)
 
 
 def paid_by_symbol(traded: Traded, expected: FloatArray | None) -> tuple[PaidBySymbol, ...]:
     """The dearest first; of the orders whose plan is known."""
-    places: dict[str, list[int]] = {}
-    for place, trade in enumerate(traded.executions):
+    places: dict[str, dict[str, list[int]]] = {}
+    for place, trade in enumerate(traded.trades):
         if trade.slippage is not None:
-            places.setdefault(trade.symbol, []).append(place)
+            places.setdefault(trade.symbol, {}).setdefault(trade.order, []).append(place)
     found = []
-    for symbol, mine in places.items():
-        trades = [traded.executions[place] for place in mine]
-        money = np.array([float(abs(trade.bought) + abs(trade.sold)) for trade in trades])
-        slippage = np.array([float(trade.slippage or ZERO) for trade in trades])
+    for symbol, orders in places.items():
+        # An order that was filled in one session and taken back in another is one order, of which nothing is left.
+        parts = [[traded.trades[place] for place in mine] for mine in orders.values()]
+        money = np.array([float(sum((trade.bought + trade.sold for trade in mine), ZERO)) for mine in parts])
+        slippage = np.array([float(sum((trade.slippage or ZERO for trade in mine), ZERO)) for mine in parts])
+        trades, all_places = list(chain(*parts)), list(chain(*orders.values()))
         bps = slippage[money > 0.0] / money[money > 0.0] / BASIS_POINT
         p50, p95 = np.percentile(bps, [50, 95]).tolist() if len(bps) else (np.nan, np.nan)
         found.append(
             PaidBySymbol(
                 symbol=symbol,
-                orders=len(trades),
+                orders=len(orders),
                 notional=float(money.sum()),
                 slippage=float(slippage.sum()),
                 fees=float(sum((trade.fees for trade in trades), ZERO)),
-                expected=np.nan if expected is None else float(expected[mine].sum()),
+                expected=np.nan if expected is None else float(expected[all_places].sum()),
                 shortfall_p50=p50,
                 shortfall_p95=p95,
             )
@@ -51,8 +54,8 @@ def last_changes(traded: Traded, symbols: Sequence[str], weights: FloatArray) ->
     last = len(traded.index) - 1
     if last < 0:
         return ()
-    gathered: dict[str, list[Execution]] = {}
-    for trade in traded.executions:
+    gathered: dict[str, list[Trade]] = {}
+    for trade in traded.trades:
         if trade.row == last:
             gathered.setdefault(trade.symbol, []).append(trade)
     before = weights[-2] if last else np.zeros(len(symbols))

@@ -41,22 +41,23 @@ def expected_costs(
     closes: PriceHistory | None,
     of_decisions: Mapping[str, CostModel] | None = None,
 ) -> FloatArray:
-    """What the planned orders were expected to cost, in currency: one number for each of `traded.executions`.
+    """What the planned orders were expected to cost, in currency: one number for each of `traded.trades`.
 
     Args:
         costs: for orders whose decision says nothing of costs.
         of_decisions: the model by which each decision was made, by its id.
 
     Returns:
-        (E,) NaN for an order without a plan, 0 for one of which nothing is left.
+        (E,) NaN for an order without a plan, 0 for one of which nothing is left, and negative where a fill of another
+        session was taken back.
 
     Raises:
         NoVolume: an average daily volume is none.
     """
     sessions = traded.index.sessions
     volatility: dict[int, Mapping[str, float]] = {}
-    expected = np.zeros(len(traded.executions))
-    for place, trade in enumerate(traded.executions):
+    expected = np.zeros(len(traded.trades))
+    for place, trade in enumerate(traded.trades):
         if trade.planned_price is None:
             expected[place] = np.nan
             continue
@@ -70,7 +71,8 @@ def expected_costs(
         share = participation(trade.symbol, abs(trade.quantity), adv.get(trade.symbol))
         sigma = volatility.get(trade.row, {}).get(trade.symbol, math.nan)
         rate = model.slippage(trade.symbol, float(notional), share, sigma)
-        expected[place] = float(notional) * rate + float(model.fee(notional))
+        cost = float(notional) * rate + float(model.fee(notional))
+        expected[place] = cost if trade.quantity > 0 else -cost
     return expected
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from ordinis.costs.execution import VOLATILITY_SESSIONS
 from ordinis.monitoring.report_data import Track
 from ordinis.monitoring.report_trading import Traded
+from ordinis.monitoring.wording import plural
 from ordinis.ports import CostModel, FloatArray, PriceHistory
 
 MISPRICED = 1e-3
@@ -20,10 +21,10 @@ MISPRICED = 1e-3
 def on_trading(traded: Traded, closes: PriceHistory | None, symbols: Sequence[str]) -> list[str]:
     told = []
     if traded.later_fills:
-        told.append(f"{traded.later_fills} fills after the last valued close are not in these figures.")
-    unplanned = sum(trade.slippage is None for trade in traded.executions)
+        told.append(f"Told after the last valuation, and not in these figures: {plural(traded.later_fills, 'fill')}.")
+    unplanned = sum(trade.slippage is None for trade in traded.trades)
     if unplanned:
-        told.append(f"{unplanned} orders have no planned price in the ledger: their slippage is unknown and left out.")
+        told.append(f"Without a planned price in the ledger: {plural(unplanned, 'order')}, whose slippage is left out.")
     if len(traded.index) and traded.unfunded:
         told.append("Equity came without a deposit in the ledger: the return of that session is unknown, shown as 0.")
     if closes is None and symbols:
@@ -34,7 +35,7 @@ def on_trading(traded: Traded, closes: PriceHistory | None, symbols: Sequence[st
 def on_expected_costs(
     traded: Traded, costs: CostModel, closes: PriceHistory | None, adv: Mapping[str, float]
 ) -> list[str]:
-    symbols = {trade.symbol for trade in traded.executions}
+    symbols = {trade.symbol for trade in traded.trades}
     if not any(
         costs.slippage(symbol, 1e6, 1.0, 0.01) != costs.slippage(symbol, 1e6, math.nan, math.nan) for symbol in symbols
     ):
@@ -45,7 +46,7 @@ def on_expected_costs(
     unknown = sorted(symbols - adv.keys())
     if unknown:
         told.append(f"No daily volume is known for {_listed(unknown)}: their expected cost leaves impact out.")
-    sessions = [traded.index.sessions[trade.row] for trade in traded.executions]
+    sessions = [traded.index.sessions[trade.row] for trade in traded.trades]
     early = sum(bisect_left(closes.sessions, session) <= VOLATILITY_SESSIONS for session in sessions)
     if early:
         why = f"fewer than {VOLATILITY_SESSIONS + 1} closes were given before them"

@@ -1,19 +1,19 @@
 """What was owned, traded and paid, session by session, from the ledger alone.
 
-A fill belongs to the first valued session that closes at or after it. With f a fill, s its sign (+1 for a buy), q its
-quantity, p its price and r the price at which its order was planned,
+A fill belongs to the first session whose valuation holds it, which is the one after where the broker told it late.
+With f a fill, s its sign (+1 for a buy), q its quantity, p its price and r the price at which its order was planned,
 
     slippage = s q (p - r)                  positive when the market was worse than the plan
-    turnover = max(bought, sold) / E        half of all changes of weight, cash included
+    turnover = max(bought, sold, 0) / E     half of all changes of weight, cash included
 
-and E the equity before trading. A fill that takes back another one takes back its slippage and turnover too. Money is
-summed in Decimal.
+and E the equity before trading. A fill that takes back another one takes back its slippage and turnover too; of the
+turnover of a session that is over, nothing. Money is summed in Decimal.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -47,10 +47,12 @@ class SessionIndex:
 
 
 @dataclass(frozen=True)
-class Execution:
+class Trade:
     """The fills of one order in one session."""
 
     row: int
+    order: str
+    """Its id; of a fill that no order here asked for, the execution's."""
     decision: str | None
     """Id of the decision that asked for it; None for what nobody here decided."""
     symbol: str
@@ -61,6 +63,7 @@ class Execution:
     slippage: Decimal | None
     """None where no plan is known."""
     quantity: Decimal
+    """Units; negative where more was taken back than traded."""
     signed: Decimal
     """Units bought less sold."""
     planned_price: Decimal | None
@@ -75,6 +78,8 @@ class Traded:
     fills: Sequence[Fill]
     movements: Sequence[Movement]
     intents: Sequence[OrderIntent]
+    told: Mapping[str, int]
+    """Place of each fill in the ledger's events, by execution id."""
 
     @cached_property
     def equity(self) -> FloatArray:
@@ -96,20 +101,19 @@ class Traded:
         return np.array([float(row.gross) for row in self.valuations])
 
     @cached_property
-    def executions(self) -> tuple[Execution, ...]:
-        """Fills up to the last close, gathered by session and order, in the order of their first fill."""
+    def trades(self) -> tuple[Trade, ...]:
+        """Fills up to the last valuation, gathered by session and order, in the order of their first fill."""
         asked = {intent.client_order_id: intent for intent in self.intents}
         gathered: dict[tuple[int, str], list[Fill]] = {}
-        for fill in self.fills:
-            row = self.index.row(fill.at)
+        for row, fill in self.placed_fills:
             if row is not None:
                 gathered.setdefault((row, fill.client_order_id or fill.exec_id), []).append(fill)
-        return tuple(_execution(row, parts, asked.get(order)) for (row, order), parts in gathered.items())
+        return tuple(_trade(row, order, parts, asked.get(order)) for (row, order), parts in gathered.items())
 
     @property
     def later_fills(self) -> int:
-        """Fills after the last close."""
-        return sum(self.index.row(fill.at) is None for fill in self.fills)
+        """Fills that the last valuation does not hold."""
+        return sum(row is None for row, _ in self.placed_fills)
 
     @cached_property
     def _opening(self) -> FloatArray:
@@ -130,25 +134,25 @@ class Traded:
     @property
     def turnover(self) -> FloatArray:
         """(T,) one-way, as a fraction of the equity before trading."""
-        bought = self._by_session([(trade.row, trade.bought) for trade in self.executions])
-        sold = self._by_session([(trade.row, trade.sold) for trade in self.executions])
-        return np.asarray(np.maximum(np.abs(bought), np.abs(sold)) / self.equity_before, dtype=np.float64)
+        bought = self._by_session([(trade.row, trade.bought) for trade in self.trades])
+        sold = self._by_session([(trade.row, trade.sold) for trade in self.trades])
+        return np.asarray(np.maximum(np.maximum(bought, sold), 0.0) / self.equity_before, dtype=np.float64)
 
     @property
     def slippage(self) -> FloatArray:
         """(T,) in currency, of the orders whose plan is known."""
-        known = [(trade.row, trade.slippage) for trade in self.executions if trade.slippage is not None]
+        known = [(trade.row, trade.slippage) for trade in self.trades if trade.slippage is not None]
         return self._by_session(known)
 
     @property
     def fees(self) -> FloatArray:
         """(T,) in currency: commissions, and what the broker charged apart from fills."""
         charged = [(self.row_of(moved), -moved.cash) for moved in self.movements if moved.kind == CHARGE]
-        return self._by_session([*((trade.row, trade.fees) for trade in self.executions), *charged])
+        return self._by_session([*((trade.row, trade.fees) for trade in self.trades), *charged])
 
     def units(self, symbols: Sequence[str]) -> FloatArray:
         """(T, N) held at each close."""
-        changes = [(self.index.row(fill.at), fill.symbol, fill.units) for fill in self.fills]
+        changes = [(row, fill.symbol, fill.units) for row, fill in self.placed_fills]
         brought = [moved for moved in self.movements if moved.symbol is not None]
         changes += [(self.row_of(moved), moved.symbol or "", moved.quantity) for moved in brought]
         held = np.full((len(self.index), len(symbols)), ZERO, dtype=object)
@@ -159,17 +163,25 @@ class Traded:
         return np.asarray(np.cumsum(held, axis=0), dtype=np.float64)
 
     @cached_property
-    def _marks(self) -> list[int] | None:
-        marks = [row.movements for row in self.valuations]
-        known = [mark for mark in marks if mark is not None]
-        return known if len(known) == len(marks) else None
+    def _movement_marks(self) -> list[int] | None:
+        return _complete([row.movements for row in self.valuations])
 
     def row_of(self, moved: Movement) -> int | None:
         """The first session whose valuation holds a movement: not always that of its date."""
-        if self._marks is None:
-            return self.index.row(moved.at)
-        found = bisect_left(self._marks, moved.place)
-        return found if found < len(self._marks) else None
+        return self._row(self._movement_marks, moved.place, moved.at)
+
+    @cached_property
+    def placed_fills(self) -> tuple[tuple[int | None, Fill], ...]:
+        """Each fill with the row of the first session whose valuation holds it; None where none does yet."""
+        marks = _complete([row.events for row in self.valuations])
+        return tuple((self._row(marks, self.told[fill.exec_id], fill.at), fill) for fill in self.fills)
+
+    def _row(self, marks: list[int] | None, place: int, at: datetime) -> int | None:
+        """By place in the ledger, or by time where the ledger is older than its valuations' marks."""
+        if marks is None:
+            return self.index.row(at)
+        found = bisect_left(marks, place)
+        return found if found < len(marks) else None
 
     def _by_session(self, parts: Sequence[tuple[int | None, Decimal]]) -> FloatArray:
         """(T,) sums of money by row; a part without a row came after the last close."""
@@ -186,10 +198,16 @@ def read_trading(unit: UnitOfWork, last: date | None = None) -> Traded:
     # Sessions that were valued before anybody brought money are no part of any return.
     valuations = list(dropwhile(lambda row: row.equity <= ZERO, book.valuations()))
     valuations = [row for row in valuations if last is None or row.session <= last]
-    return Traded(SessionIndex(valuations), valuations, book.fills(), book.movements(), unit.orders.all())
+    orders, told = unit.orders.all(), book.places_of_fills()
+    return Traded(SessionIndex(valuations), valuations, book.fills(), book.movements(), orders, told)
 
 
-def _execution(row: int, parts: Sequence[Fill], intent: OrderIntent | None) -> Execution:
+def _complete(marks: Sequence[int | None]) -> list[int] | None:
+    known = [mark for mark in marks if mark is not None]
+    return known if len(known) == len(marks) else None
+
+
+def _trade(row: int, order: str, parts: Sequence[Fill], intent: OrderIntent | None) -> Trade:
     planned_price = None if intent is None else intent.reference_price
     bought, sold, quantity = ZERO, ZERO, ZERO
     for fill in parts:
@@ -200,8 +218,9 @@ def _execution(row: int, parts: Sequence[Fill], intent: OrderIntent | None) -> E
             bought += sign * fill.quantity * fill.price
         else:
             sold += sign * fill.quantity * fill.price
-    return Execution(
+    return Trade(
         row=row,
+        order=order,
         decision=None if intent is None else intent.decision_id,
         symbol=parts[0].symbol,
         bought=bought,

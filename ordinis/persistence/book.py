@@ -31,12 +31,18 @@ from ordinis.persistence.tables import (
     position,
     valuation,
     valuation_mark,
+    valuation_told,
 )
 
 MINE: BindParameter[str] = bindparam("mine")
 FILLS = select(fill).where(fill.c.account == MINE).order_by(fill.c.ts, fill.c.exec_id)
 FILLS_SINCE = FILLS.where(fill.c.ts >= bindparam("since"))
 FILLS_OF_ORDER = FILLS.where(fill.c.coid == bindparam("order"))
+TOLD = (
+    select(fill.c.exec_id, order_event.c.seq)
+    .join(order_event, order_event.c.event_key == literal("fill:") + fill.c.account + ":" + fill.c.exec_id)
+    .where(fill.c.account == MINE)
+)
 BY_EXEC_ID = select(fill).where(fill.c.account == MINE, fill.c.exec_id == bindparam("execution"))
 ADD_FILL = insert(fill)
 MOVEMENTS = select(movement).where(movement.c.account == MINE).order_by(movement.c.seq)
@@ -44,9 +50,10 @@ MOVEMENTS_AFTER = MOVEMENTS.where(movement.c.seq > bindparam("place"))
 MOVEMENTS_SINCE = MOVEMENTS.where(movement.c.ts > bindparam("since"))
 BY_ACTIVITY = select(movement.c.seq).where(movement.c.account == MINE, movement.c.activity_id == bindparam("activity"))
 MARKED = (valuation_mark.c.account == valuation.c.account) & (valuation_mark.c.session == valuation.c.session)
+HEARD = (valuation_told.c.account == valuation.c.account) & (valuation_told.c.session == valuation.c.session)
 VALUATIONS = (
-    select(valuation, valuation_mark.c.movements)
-    .select_from(valuation.outerjoin(valuation_mark, MARKED))
+    select(valuation, valuation_mark.c.movements, valuation_told.c.events)
+    .select_from(valuation.outerjoin(valuation_mark, MARKED).outerjoin(valuation_told, HEARD))
     .where(valuation.c.account == MINE)
     .order_by(valuation.c.session)
 )
@@ -140,6 +147,12 @@ class SqlBook:
     def fills_of(self, client_order_id: str) -> Sequence[Fill]:
         return read(self._connection, FILLS_OF_ORDER, _fill, mine=self._account, order=client_order_id)
 
+    def places_of_fills(self) -> Mapping[str, int]:
+        return dict(read(self._connection, TOLD, _place, mine=self._account))
+
+    def last_event(self) -> int:
+        return chain.head(self._connection, order_event).length
+
     def movement(self, row: Movement) -> bool:
         if read(self._connection, BY_ACTIVITY, _row, mine=self._account, activity=row.activity_id):
             return False
@@ -176,11 +189,13 @@ class SqlBook:
         if read(self._connection, OF_SESSION, _row, mine=self._account, day=row.session):
             return False
         content = {**vars(row), "account": self._account}
-        place = content.pop("movements")
+        marks = ((valuation_mark, "movements"), (valuation_told, "events"))
+        places = [(table, name, content.pop(name)) for table, name in marks]
         chain.append(self._connection, valuation, content)
-        if place is not None:
-            mark = {"account": self._account, "session": row.session, "movements": place}
-            chain.append(self._connection, valuation_mark, mark)
+        for table, name, place in places:
+            if place is not None:
+                mark = {"account": self._account, "session": row.session, name: place}
+                chain.append(self._connection, table, mark)
         return True
 
     def valuations(self) -> Sequence[Valuation]:
@@ -242,6 +257,10 @@ class SqlBook:
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
     return row
+
+
+def _place(row: dict[str, Any]) -> tuple[str, int]:
+    return row["exec_id"], row["seq"]
 
 
 def _cash_and_watermark(row: dict[str, Any]) -> tuple[Decimal, datetime | None]:

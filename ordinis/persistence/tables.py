@@ -1,9 +1,9 @@
 """The ledger's tables.
 
-`decision`, `order_event`, `order_cancel`, `movement`, `control`, `override`, `approval`, `valuation` and
-`valuation_mark` are append-only and hash-chained: triggers refuse an update or a delete, and each row's hash covers
-the one before it. "At most one live intent per symbol" is a partial unique index, so the database enforces it and not
-the code.
+`decision`, `order_event`, `order_cancel`, `movement`, `control`, `override`, `approval`, `valuation`, `valuation_mark`
+and `valuation_told` are append-only and hash-chained: triggers refuse an update or a delete, and each row's hash
+covers the one before it. "At most one live intent per symbol" is a partial unique index, so the database enforces it
+and not the code.
 
 Everything else follows from the chains and is compared with them at every start. A decision's `details_sha` covers its
 verdicts and parts. An event's `change` says what it changed in its order's row, so that `order_intent` can be made
@@ -247,6 +247,24 @@ valuation_mark = _chained(
     Column("movements", Integer, nullable=False),
     UniqueConstraint("account", "session"),
 )
+valuation_told = _chained(
+    "valuation_told",
+    Column("account", String, nullable=False),
+    Column("session", Date, nullable=False),
+    Column("events", Integer, nullable=False),
+    UniqueConstraint("account", "session"),
+)
 
-CHAINED = (decision, order_event, order_cancel, movement, control, override, approval, valuation, valuation_mark)
+CHAINED = (
+    decision,
+    order_event,
+    order_cancel,
+    movement,
+    control,
+    override,
+    approval,
+    valuation,
+    valuation_mark,
+    valuation_told,
+)
 APPEND_ONLY = (*CHAINED, decision_input, decision_part, risk_check, fill)

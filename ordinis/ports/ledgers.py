@@ -162,6 +162,12 @@ class Book(Protocol):
     def movements(self, last: Valuation | None = None) -> Sequence[Movement]:
         """In the order in which they were booked; with `last`, those that are not in it."""
 
+    def places_of_fills(self) -> Mapping[str, int]:
+        """Place in the chain of events of each fill, by execution id: the order in which they were told."""
+
+    def last_event(self) -> int:
+        """Place of the newest event of any order; 0 before the first."""
+
     def last_movement(self) -> int:
         """Place of the newest movement; 0 before the first."""
 

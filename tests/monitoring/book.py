@@ -125,7 +125,8 @@ class BookWriter:
             gross = sum((units * Decimal(prices[s]) for s, units in unit.book.holdings().items()), Decimal(0))
             equity = cash + gross
             peak = equity if last is None else max(last.peak_equity, equity)
-            unit.book.value(Valuation("sim", session, at, equity, cash, gross, peak))
+            places = unit.book.last_movement(), unit.book.last_event()
+            unit.book.value(Valuation("sim", session, at, equity, cash, gross, peak, *places))
             unit.commit()
 
 

@@ -140,7 +140,7 @@ def test_exposures_of_a_symbol_are_within_two_standard_errors_of_what_was_plante
 
 
 EMPTY = BookHistory(
-    session=LAST, traded=Traded(SessionIndex([]), [], [], [], []), growth=np.ones(1), returns=np.zeros(0),
+    session=LAST, traded=Traded(SessionIndex([]), [], [], [], [], {}), growth=np.ones(1), returns=np.zeros(0),
     factors=np.zeros((0, 6)), names=(), source="planted", through=LAST, daily=True, late=False, due_today=False,
     today=None, weights={}, symbols=(), held=np.zeros((WINDOW, 0)), others=(), not_held=np.zeros((WINDOW, 0)),
     held_factors=np.zeros((WINDOW, 0)), before={}, now={}, sessions=(), closes=np.zeros((0, 0)), remarks=(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -144,3 +145,34 @@ def test_what_is_not_known_is_named(
 ) -> None:
     with pytest.raises(DataUnavailable, match=told):
         session_profit(traded(book), session, before, now)  # type: ignore[arg-type]
+
+
+def test_a_fill_that_is_told_after_the_valuation_is_part_of_the_next() -> None:
+    """Filled before the close of the first session, told after its valuation: no profit is invented on either."""
+    book = BookWriter()
+    book.deposit(FIRST, "100000")
+    decision = book.decide(FIRST, {}, [("AAPL", Side.BUY, "500", "60.00"), ("KO", Side.BUY, "300", "45.00")])
+    book.fill(decision, "KO", "45.02", "0.50")
+    book.close(FIRST, CLOSES[FIRST])
+    book.fill(decision, "AAPL", "60.06", "1.00")
+    assert traded(book).later_fills == 1
+    book.close(SECOND, CLOSES[SECOND])
+    first, second = (
+        session_profit(traded(book), session, PRICES.get(before, {}), PRICES[session])  # type: ignore[arg-type]
+        for before, session in ((None, FIRST), (FIRST, SECOND))
+    )
+    assert [first.unexplained, second.unexplained] == [0, 0]
+    assert (first.profit, first.timing, first.fees) == (D("68.50"), {"KO": D("75.00")}, D("0.50"))
+    # Planned at 60.00, bought at 60.06; the session in which it is known ends at 63.25.
+    assert (second.timing, second.shortfall, second.fees) == ({"AAPL": D("1625.00")}, D("30.00"), D("1.00"))
+    assert second.specific == {"KO": D("-345.00")}
+    rows = traded(book)
+    assert rows.units(["AAPL", "KO"]).tolist() == [[0.0, 300.0], [500.0, 300.0]]
+    assert {trade.symbol: trade.row for trade in rows.trades} == {"KO": 0, "AAPL": 1}
+
+
+def test_a_ledger_without_marks_goes_by_time(book: BookWriter) -> None:
+    rows = traded(book)
+    older = [replace(row, movements=None, events=None) for row in rows.valuations]
+    found = session_profit(replace(rows, valuations=older), SECOND, PRICES[FIRST], PRICES[SECOND])
+    assert found == session_profit(rows, SECOND, PRICES[FIRST], PRICES[SECOND])

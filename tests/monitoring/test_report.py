@@ -6,7 +6,7 @@ import json
 import re
 from collections import Counter
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -193,15 +193,36 @@ def test_a_fill_that_is_taken_back_costs_nothing() -> None:
     assert [data.costs.paid[0], data.book.turnover[0], data.costs.expected[0]] == [0.0, 0.0, 0.0]
 
 
+def test_a_fill_that_is_taken_back_a_session_later_is_not_counted_twice() -> None:
+    """80 are bought at 61 on a plan of 60; the exchange breaks the trade on the next day."""
+    book = BookWriter()
+    book.deposit(SESSIONS[0], "10000")
+    decision = book.decide(SESSIONS[0], {"AAPL": 0.5}, [("AAPL", Side.BUY, "80", "60")])
+    fill = book.fill(decision, "AAPL", "61", "0.40")
+    book.close(SESSIONS[0], {"AAPL": "60"})
+    book.fill(decision, "AAPL", "61", "-0.40", reverses=fill)
+    book.close(SESSIONS[1], {"AAPL": "60"})
+    data = collect(book.ledger, SECTORS, costs=ProportionalCost(10.0))
+    assert data.book.turnover is not None
+    assert data.costs.expected is not None
+    assert data.book.turnover.tolist() == [0.488, 0.0]
+    assert data.costs.slippage.tolist() == [80.0, -80.0]
+    assert data.costs.expected.tolist() == pytest.approx([4.8, -4.8])
+    [apple] = data.paid_by_symbol
+    assert (apple.orders, apple.notional, apple.slippage, apple.fees, apple.expected) == (1, 0.0, 0.0, 0.0, 0.0)
+    assert np.isnan(apple.shortfall_p50)
+
+
 def test_what_the_ledger_cannot_tell_is_said() -> None:
     book = three_sessions()
-    by_hand = CALENDAR.trading_instant(SESSIONS[2]) + timedelta(minutes=1)
+    by_hand = CALENDAR.trading_instant(SESSIONS[3])
     book.book("KO", Side.SELL, Decimal(1), "50", "0", by_hand)
-    book.book("KO", Side.SELL, Decimal(1), "50", "0", CALENDAR.trading_instant(SESSIONS[3]))
+    book.close(SESSIONS[3], {"AAPL": "63", "KO": "50"})
+    book.book("KO", Side.SELL, Decimal(1), "50", "0", by_hand)
     data = collect(book.ledger, {"AAPL": "technology"}, closes=three_closes(), costs=SquareRootCost())
     remarks = " ".join(data.remarks)
-    assert "1 fills after the last valued close" in remarks
-    assert "1 orders have no planned price" in remarks
+    assert "Told after the last valuation, and not in these figures: 1 fill." in remarks
+    assert "Without a planned price in the ledger: 1 order, whose slippage is left out." in remarks
     assert "No daily volume is known for AAPL, KO" in remarks
     assert "No sector is known for KO" in remarks
     assert "the first 5 orders leaves impact out: fewer than 22 closes" in remarks
@@ -596,7 +617,7 @@ def test_decisions_and_fills_before_the_first_close_are_told(tmp_path: Path) -> 
     book.fill(decision, "KO", "50", "0")
     text = write_report(collect(book.ledger, {}), tmp_path).read_text(encoding="utf-8")
     assert "1 decision and\n1 fill" in text
-    assert "1 fills after the last valued close" in text
+    assert "Told after the last valuation, and not in these figures: 1 fill." in text
 
 
 def test_one_session_gives_tables_and_says_when_figures_begin(tmp_path: Path) -> None:

@@ -337,6 +337,22 @@ def test_valuations_are_kept_once_a_session(ledger: SqlLedger) -> None:
         assert unit.book.last_valuation() == first
 
 
+def test_a_valuation_keeps_which_fills_and_movements_it_holds(ledger: SqlLedger) -> None:
+    bought = Fill("sim", "x1", None, "AAPL", Side.BUY, Decimal(3), Decimal(60), Decimal(0), NOW)
+    with ledger.begin() as unit:
+        assert (unit.book.last_event(), unit.book.places_of_fills()) == (0, {})
+        unit.book.fill(bought, source="poll", received_at=NOW)
+        held = unit.book.last_event()
+        row = Valuation("sim", date(2020, 3, 16), NOW, Decimal(0), Decimal(-180), Decimal(180), Decimal(0), 0, held)
+        assert unit.book.value(row)
+        unit.book.fill(replace(bought, exec_id="x2"), source="poll", received_at=NOW)
+        unit.commit()
+    with ledger.begin(write=False) as unit:
+        assert unit.book.valuations() == [row]
+        assert unit.book.places_of_fills() == {"x1": 1, "x2": 2}
+        assert (held, unit.book.last_event()) == (1, 2)
+
+
 def test_the_last_control_row_counts(ledger: SqlLedger) -> None:
     with ledger.begin() as unit:
         assert unit.control.state() is None

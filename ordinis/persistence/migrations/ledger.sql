@@ -96,7 +96,7 @@ CREATE TABLE ledger_version (
 	CONSTRAINT ledger_version_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO "ledger_version" VALUES('ledger_0006');
+INSERT INTO "ledger_version" VALUES('ledger_0007');
 
 CREATE TABLE movement (
 	seq INTEGER NOT NULL, 
@@ -230,6 +230,17 @@ CREATE TABLE valuation_mark (
 	UNIQUE (account, session)
 );
 
+CREATE TABLE valuation_told (
+	seq INTEGER NOT NULL, 
+	account VARCHAR NOT NULL, 
+	session DATE NOT NULL, 
+	events INTEGER NOT NULL, 
+	prev_hash VARCHAR(64) NOT NULL, 
+	hash VARCHAR(64) NOT NULL, 
+	PRIMARY KEY (seq), 
+	UNIQUE (account, session)
+);
+
 CREATE UNIQUE INDEX one_live_intent_per_symbol ON order_intent (account, symbol) WHERE state IN ('INTENT', 'PARTIAL', 'PENDING_CANCEL', 'SENDING', 'SUSPENDED', 'UNKNOWN', 'WORKING');
 
 CREATE INDEX ix_order_event_coid ON order_event (coid);
@@ -297,3 +308,7 @@ CREATE TRIGGER approval_no_delete BEFORE DELETE ON approval BEGIN SELECT RAISE(A
 CREATE TRIGGER valuation_mark_no_update BEFORE UPDATE ON valuation_mark BEGIN SELECT RAISE(ABORT, 'valuation_mark is append-only'); END;
 
 CREATE TRIGGER valuation_mark_no_delete BEFORE DELETE ON valuation_mark BEGIN SELECT RAISE(ABORT, 'valuation_mark is append-only'); END;
+
+CREATE TRIGGER valuation_told_no_update BEFORE UPDATE ON valuation_told BEGIN SELECT RAISE(ABORT, 'valuation_told is append-only'); END;
+
+CREATE TRIGGER valuation_told_no_delete BEFORE DELETE ON valuation_told BEGIN SELECT RAISE(ABORT, 'valuation_told is append-only'); END;
