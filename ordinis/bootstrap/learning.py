@@ -47,7 +47,7 @@ def calibration_work(settings: Settings, session: date) -> CalibrationWork:
     before = trading_calendar().back(first, LOOK_BACK)
     history = bar_store(settings).history(universe(settings), before, session)
     kept = records.in_force(settings.account, session)
-    in_force = None if kept is None else version_of(kept.numbers).calibration
+    in_force = None if kept is None else version_of(kept.numbers)
     arguments = (session, executions, history, instruments(settings), in_force, SquareRootCost())
     return CalibrationWork(arguments, executions, history, None if kept is None else kept.session)
 

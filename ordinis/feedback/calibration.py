@@ -247,7 +247,13 @@ def _wandering(fills: PaidCosts) -> FloatArray:
     return np.asarray(fills.volatility**2 * fills.participation)
 
 
-def calibrate(fills: PaidCosts, prior: CostPrior, in_force: Calibration | None, count: int = 1) -> Calibration:
+def calibrate(
+    fills: PaidCosts,
+    prior: CostPrior,
+    in_force: Calibration | None,
+    count: int = 1,
+    charged_as: NDArray[np.int64] | None = None,
+) -> Calibration:
     """Fit, judge on what was held out, and say whether the fit may replace the model in force.
 
     The model in force may have been made from some of the fills that are held out now: it is the harder to beat.
@@ -256,16 +262,20 @@ def calibrate(fills: PaidCosts, prior: CostPrior, in_force: Calibration | None, 
         fills: of a book, oldest first.
         prior: believed before; `in_force` None means that the prior itself is in force.
         count: liquidity buckets, 0 to `count` - 1.
+        charged_as: (n,) the bucket as which the model in force charges each fill, -1 for the book's costs: a symbol may
+            have changed its bucket since. None where nothing has.
     """
     book_now = _of_prior(prior) if in_force is None else in_force.book
-    now = (book_now,) * count if in_force is None or len(in_force.buckets) != count else in_force.buckets
+    now = (book_now,) * count if in_force is None else in_force.buckets
     if len(fills) < LEAST_FILLS:
         reason = f"{len(fills)} fills, {LEAST_FILLS} are needed: the model in force stays"
         return Calibration(book_now, now, float("nan"), float("nan"), promoted=False, reason=reason)
     split = len(fills) - int(len(fills) * HELD_OUT)
     seen, unseen = fills.part(slice(0, split)), fills.part(slice(split, None))
     _, judged = fit_buckets(seen, prior, count)
-    error, before = _error(unseen, judged), _error(unseen, now)
+    known_as = fills.bucket if charged_as is None else charged_as
+    error = _error(unseen, _predicted(unseen, unseen.bucket, judged, book_now))
+    before = _error(unseen, _predicted(unseen, known_as[split:], now, book_now))
     book, buckets = fit_buckets(fills, prior, count)
     told = (
         f"{error / BASIS_POINT:.2f} bp off on {len(unseen)} unseen fills, the model in force {before / BASIS_POINT:.2f}"
@@ -296,16 +306,24 @@ def liquidity_buckets(daily_notional: FloatArray, count: int) -> NDArray[np.int6
     return np.asarray(order * count // max(len(order), 1), dtype=np.int64)
 
 
-def _error(fills: PaidCosts, by_bucket: Sequence[CostFit]) -> float:
-    """Mean absolute difference of paid and predicted means, over groups of a bucket with similar participation."""
+def _predicted(fills: PaidCosts, bucket: NDArray[np.int64], by_bucket: Sequence[CostFit], book: CostFit) -> FloatArray:
+    """(n,) cost of each fill in its `bucket`, by `book` where it has none."""
+    expected = book.predicted(fills.participation, fills.volatility)
+    for place, fitted in enumerate(by_bucket):
+        mine = bucket == place
+        expected[mine] = fitted.predicted(fills.participation[mine], fills.volatility[mine])
+    return expected
+
+
+def _error(fills: PaidCosts, expected: FloatArray) -> float:
+    """Mean absolute difference of paid and expected means, over groups of a bucket with similar participation."""
     errors, weights = [], []
-    for bucket, fitted in enumerate(by_bucket):
-        mine = fills.part(fills.bucket == bucket)
-        order = np.argsort(mine.participation, kind="stable")
+    for bucket in np.unique(fills.bucket):
+        [mine] = np.nonzero(fills.bucket == bucket)
+        order = mine[np.argsort(fills.participation[mine], kind="stable")]
         for group in np.array_split(order, GROUPS):
             if len(group):
-                expected = fitted.predicted(mine.participation[group], mine.volatility[group])
-                errors.append(abs(float(mine.paid[group].mean() - expected.mean())))
+                errors.append(abs(float(fills.paid[group].mean() - expected[group].mean())))
                 weights.append(len(group))
     return float(np.average(errors, weights=weights)) if errors else float("nan")
 

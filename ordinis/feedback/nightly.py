@@ -15,6 +15,7 @@ from datetime import date
 from functools import cache
 from typing import Any
 
+import numpy as np
 from pydantic import TypeAdapter
 
 from ordinis.costs.models import BASIS_POINT, CalibratedCost, SquareRootCost
@@ -52,7 +53,7 @@ def calibrate_session(
     executions: Sequence[Execution],
     history: PriceHistory,
     reference: Mapping[str, Instrument],
-    in_force: Calibration | None,
+    in_force: Version | None,
     prior: SquareRootCost,
 ) -> tuple[Version, Paid]:
     """What the evening of `session` makes of all orders so far.
@@ -66,7 +67,11 @@ def calibrate_session(
     believed = CostPrior(
         half_spread=prior.half_spread_bps * BASIS_POINT, eta=prior.eta, delta=prior.delta, permanent=prior.permanent
     )
-    made = calibrate(paid.costs, believed, in_force, BUCKETS)
+    if in_force is None:
+        made = calibrate(paid.costs, believed, None, BUCKETS)
+    else:
+        charged_as = np.array([in_force.bucket.get(order.symbol, -1) for order in paid.orders], dtype=np.int64)
+        made = calibrate(paid.costs, believed, in_force.calibration, BUCKETS, charged_as)
     model = calibrated_cost(made, bucket, prior.commission_bps) if made.promoted else None
     return Version(session, made, bucket, len(paid.orders), paid.left_out, model), paid
 

@@ -160,6 +160,21 @@ def test_a_model_that_predicts_unseen_fills_worse_is_not_promoted() -> None:
     assert not off.promoted
 
 
+def test_the_model_in_force_is_judged_by_what_it_charges_whatever_the_buckets_are_now() -> None:
+    """Cheap and dear symbols have changed places since: the model that is right about them stays as good as it was."""
+    fills = planted(0, 6_000, buckets=(0.05, 0.60))
+    right = calibrate(fills, CostPrior(), None, 2)
+    renamed = replace(fills, bucket=1 - fills.bucket)
+    same = calibrate(fills, CostPrior(), right, 2)
+    known = calibrate(renamed, CostPrior(), right, 2, charged_as=fills.bucket)
+    assert known.error_in_force == pytest.approx(same.error_in_force)
+    mistaken = calibrate(renamed, CostPrior(), right, 2)
+    assert mistaken.error_in_force > 3 * known.error_in_force
+    nowhere = calibrate(fills, CostPrior(), right, 2, charged_as=np.full(len(fills), -1))
+    whole = replace(right, buckets=(right.book, right.book))
+    assert nowhere.error_in_force == calibrate(fills, CostPrior(), whole, 2).error_in_force
+
+
 def _one_after_the_other(one: PaidCosts, other: PaidCosts) -> PaidCosts:
     names = ("paid", "participation", "volatility", "bucket", "drift")
     return PaidCosts(*(np.concatenate([getattr(one, name), getattr(other, name)]) for name in names))

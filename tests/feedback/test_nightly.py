@@ -18,7 +18,7 @@ from ordinis.domain.instruments import AssetClass, Instrument
 from ordinis.domain.orders import Side
 from ordinis.errors import ConfigurationError
 from ordinis.feedback.executions import by_symbol, quality_by
-from ordinis.feedback.nightly import Version, calibrate_session, numbers_of, version_of
+from ordinis.feedback.nightly import BUCKETS, Version, calibrate_session, numbers_of, version_of
 from ordinis.feedback.paid import buckets, daily_volumes, paid_costs
 from ordinis.monitoring.artefacts import of_calibration
 from ordinis.ports import PriceHistory
@@ -70,8 +70,7 @@ TRUTH = SquareRootCost(half_spread_bps=1.5, eta=0.5, delta=0.6)
 
 
 def night(rows: Sequence[Execution], in_force: Version | None = None, session: date = SESSIONS[-1]) -> Version:
-    known = None if in_force is None else in_force.calibration
-    return calibrate_session(session, rows, market(), REFERENCE, known, SquareRootCost())[0]
+    return calibrate_session(session, rows, market(), REFERENCE, in_force, SquareRootCost())[0]
 
 
 class TestPaid:
@@ -152,6 +151,9 @@ def test_what_is_in_force_must_be_beaten() -> None:
     again = night(rows, first)
     assert again.calibration.error_in_force <= first.calibration.error
     assert again.calibration.promoted is (again.calibration.error < again.calibration.error_in_force)
+    # A symbol is charged as what it was when the model was made.
+    moved = replace(first, bucket={symbol: BUCKETS - 1 - place for symbol, place in first.bucket.items()})
+    assert night(rows, moved).calibration.error_in_force != again.calibration.error_in_force
     # The market has become another one: what was in force is wrong about it.
     dear = night([*rows, *_later(orders(2_400, SquareRootCost(12.0, 0.9, 0.6), seed=1))], first)
     assert dear.calibration.error_in_force > 5 * BASIS_POINT
