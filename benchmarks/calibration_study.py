@@ -27,7 +27,9 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import machine
-from ordinis.feedback.calibration import BASIS_POINT, CostPrior, PaidCosts, calibrate
+from ordinis.costs.models import BASIS_POINT
+from ordinis.feedback.calibration import calibrate
+from ordinis.feedback.cost_fit import CostPrior, PaidCosts
 from ordinis.ports import FloatArray
 
 SHARE_OF_VOLUME = 0.1

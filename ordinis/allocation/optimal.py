@@ -22,6 +22,7 @@ import numpy as np
 
 from ordinis.allocation.answer import Author, answer, complete_history, hold, left_out, version_of
 from ordinis.allocation.naive import INVERSE_VOLATILITY_LOOKBACK, check_lookback, inverse_volatility_weights
+from ordinis.costs.execution import measured_volumes, session_volatility
 from ordinis.domain.decisions import Allocation, Rung
 from ordinis.domain.limits import Limits
 from ordinis.domain.portfolio import PortfolioSnapshot
@@ -42,7 +43,6 @@ from ordinis.risk.covariance import ledoit_wolf
 
 logger = logging.getLogger(__name__)
 
-LIQUIDITY_SESSIONS = 21
 
 Solve = Callable[[FloatArray, Sequence[str]], tuple[FloatArray, Mapping[str, object]]]
 """(T, N) returns and N symbols to (N,) weights and a trace; raises SolverFailed, NoVolume or InfeasibleLimits."""
@@ -172,12 +172,10 @@ class MeanCVaR:
     def _costs(self, model: CostModel, view: MarketView, symbols: Sequence[str], equity: float) -> TradingCosts:
         """Of trades from the book, by the last month of the view, spread over the sessions until the next."""
         columns = [view.symbols.index(symbol) for symbol in symbols]
-        closes = view.closes[-LIQUIDITY_SESSIONS - 1 :, columns]
-        volume = np.full(len(symbols), np.nan)
-        if view.volumes is not None:
-            volume = view.volumes[-LIQUIDITY_SESSIONS:, columns].mean(axis=0)
-        volatility = np.std(closes[1:] / closes[:-1] - 1.0, axis=0, ddof=1)
-        whole = trading_costs(model, symbols, equity, closes[-1], volume, volatility)
+        measured, moves = measured_volumes(view.symbols, view.volumes), session_volatility(view.symbols, view.closes)
+        volume = np.array([measured.get(symbol, np.nan) for symbol in symbols])
+        volatility = np.array([moves[symbol] for symbol in symbols])
+        whole = trading_costs(model, symbols, equity, view.closes[-1, columns], volume, volatility)
         return whole.part(np.full(len(symbols), True), float(self.holding_sessions))
 
 

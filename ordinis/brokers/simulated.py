@@ -296,6 +296,7 @@ class SimulatedBroker:
             quantity,
             self._tape.prices(session)[symbol],
             self._tape.volatility(session)[symbol],
+            self._tape.volumes(session).get(symbol),
         )
         return Fill(
             account=self._book.account,

@@ -1,7 +1,7 @@
 """What the simulated venue knows of the market: one price per symbol and session.
 
 A daily bar has no path inside the day, so its close stands for the price through the closing window of its
-session. Volatility is that of the returns before the session, so the venue's own impact model sees no future.
+session. Volatility and volume are those of the sessions before, so the venue's own impact model sees no future.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
 
-from ordinis.costs.execution import session_volatility
+from ordinis.costs.execution import measured_volumes, session_volatility
 from ordinis.domain.canonical import to_decimal
 from ordinis.ports import PriceHistory
 
@@ -44,3 +44,8 @@ class PriceTape:
         """Standard deviation of the last 21 session returns before `session`; NaN where there are fewer."""
         row = self._row.get(session, 0)
         return session_volatility(self._history.symbols, self._history.closes[:row])
+
+    def volumes(self, session: date) -> Mapping[str, float]:
+        """Units of an average one of the last 21 days before `session`, where volumes are known."""
+        row, volumes = self._row.get(session, 0), self._history.volumes
+        return measured_volumes(self._history.symbols, None if volumes is None else volumes[:row])

@@ -6,7 +6,7 @@ Executions are reported finer than quotes, so a price is rounded to a millionth,
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 import numpy as np
@@ -35,10 +35,22 @@ def participation(symbol: str, quantity: Decimal, adv: float | None) -> float:
 
 
 def execution_price(
-    costs: CostModel, instrument: Instrument, side: Side, quantity: Decimal, price: Decimal, volatility: float
+    costs: CostModel,
+    instrument: Instrument,
+    side: Side,
+    quantity: Decimal,
+    price: Decimal,
+    volatility: float,
+    volume: float | None = None,
 ) -> Decimal:
-    """The price at which `quantity` trades when the market stands at `price`; `volatility` is per session."""
-    share = participation(instrument.symbol, quantity, instrument.adv)
+    """The price at which `quantity` trades when the market stands at `price`.
+
+    Args:
+        volatility: of a session's return.
+        volume: units of an average day, as measured; None, or 0 where nothing was traded, for what the instrument's
+            reference says.
+    """
+    share = participation(instrument.symbol, quantity, volume or instrument.adv)
     slippage = to_decimal(costs.slippage(instrument.symbol, float(quantity * price), share, volatility))
     if side is Side.BUY:
         return (price * (1 + slippage)).quantize(PRICE_STEP, ROUND_CEILING)
@@ -46,11 +58,25 @@ def execution_price(
 
 
 def expected_cash(
-    costs: CostModel, instrument: Instrument, side: Side, quantity: Decimal, price: Decimal, volatility: float
+    costs: CostModel,
+    instrument: Instrument,
+    side: Side,
+    quantity: Decimal,
+    price: Decimal,
+    volatility: float,
+    volume: float | None = None,
 ) -> Decimal:
     """Signed change of the cash balance by a trade, slippage and fee included: negative for a buy."""
-    notional = quantity * execution_price(costs, instrument, side, quantity, price, volatility)
+    notional = quantity * execution_price(costs, instrument, side, quantity, price, volatility, volume)
     return (notional if side is Side.SELL else -notional) - costs.fee(notional)
+
+
+def measured_volumes(symbols: Sequence[str], volumes: FloatArray | None) -> Mapping[str, float]:
+    """Mean of the last 21 sessions in `volumes` (T, N), by symbol; without those that lack one."""
+    if volumes is None or len(volumes) < VOLATILITY_SESSIONS:
+        return {}
+    means = volumes[-VOLATILITY_SESSIONS:].mean(axis=0)
+    return {symbol: mean for symbol, mean in zip(symbols, means.tolist(), strict=True) if mean == mean}
 
 
 def session_volatility(symbols: tuple[str, ...], closes: FloatArray) -> Mapping[str, float]:

@@ -54,12 +54,22 @@ class Market:
             if not first <= session <= last:
                 continue
             yield TradingWindow(session, self.calendar.trading_instant(session))
-            bars = tuple(
-                Bar(symbol, session, to_decimal(close))
-                for symbol, close in zip(self.history.symbols, self.history.closes[row], strict=True)
-                if np.isfinite(close)
+            yield SessionClosed(session, self.calendar.closes(session), self._bars(row))
+
+    def _bars(self, row: int) -> tuple[Bar, ...]:
+        history = self.history
+        closes = history.closes[row]
+        volumes = np.full(len(closes), np.nan) if history.volumes is None else history.volumes[row]
+        return tuple(
+            Bar(
+                symbol,
+                history.sessions[row],
+                to_decimal(close),
+                volume=to_decimal(volume) if volume == volume else None,
             )
-            yield SessionClosed(session, self.calendar.closes(session), bars)
+            for symbol, close, volume in zip(history.symbols, closes.tolist(), volumes.tolist(), strict=True)
+            if np.isfinite(close)
+        )
 
     def before(self, session: date) -> PriceHistory:
         """The history up to, and without, `session`."""

@@ -14,7 +14,7 @@ from datetime import date
 from typing import Any
 
 from ordinis.clock import TradingCalendar
-from ordinis.costs.execution import session_volatility
+from ordinis.costs.execution import measured_volumes, session_volatility
 from ordinis.domain.canonical import canonical, digest
 from ordinis.domain.decisions import (
     WHOLE,
@@ -131,8 +131,7 @@ class Desk:
         review = self.rulebook.once_more(_both(proposed, standing, over), portfolio, context)
         if control.overrides:
             review = replace(review, verdicts=(override, *review.verdicts))
-        volatility = session_volatility(view.symbols, view.closes)
-        orders = self._plan(view, portfolio, answer, review, over, volatility, control)
+        orders = self._plan(view, portfolio, answer, review, over, control)
         inputs = canonical(self.inputs(view, portfolio, answer, control))
         model = f"{answer.allocator}@{answer.version}"
         decision = Decision(
@@ -182,7 +181,6 @@ class Desk:
         answer: Allocation,
         review: Review,
         over: Set[str],
-        volatility: Mapping[str, float],
         control: Controls,
     ) -> tuple[PlannedOrder, ...]:
         held = portfolio.weights
@@ -198,7 +196,8 @@ class Desk:
             portfolio,
             session=view.session,
             previous_session=view.sessions[-1],
-            volatility=volatility,
+            volatility=session_volatility(view.symbols, view.closes),
+            volumes=measured_volumes(view.symbols, view.volumes),
             demanded=portfolio.holdings if self.planner.takes_risk_off(answer.weights, portfolio) else asked,
             wished=wished,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TypeGuard
 
@@ -32,6 +32,8 @@ class Prices:
     """Of the last session, adjusted for splits: of every holding and of what may be bought."""
     volatility: Mapping[str, float]
     """Of a session's return."""
+    volumes: Mapping[str, float] = field(default_factory=dict)
+    """Units of an average day, as measured; of other symbols the reference says them."""
 
     def of(self, symbol: str) -> Decimal:
         """What a unit is worth now: its quote, or its last close where there is none that can be believed, or nothing.

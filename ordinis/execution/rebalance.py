@@ -21,7 +21,7 @@ sells, their costs and the cash buffer.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -37,6 +37,7 @@ from ordinis.domain.portfolio import ZERO, PortfolioSnapshot
 from ordinis.ports import CostModel
 
 SAME_WEIGHT = 1e-9
+Expected = Callable[[PlannedOrder], Decimal]
 UNBOUNDED = Limits(position_cap=1.0, gross_cap=1.0, cash_buffer=0.0, sector_cap=1.0)
 
 
@@ -57,6 +58,7 @@ class Planner:
         session: date,
         previous_session: date,
         volatility: Mapping[str, float],
+        volumes: Mapping[str, float] | None = None,
         demanded: Collection[str] = (),
         wished: Collection[str] = (),
     ) -> tuple[PlannedOrder, ...]:
@@ -66,9 +68,18 @@ class Planner:
             targets: weights as fractions of equity; a held symbol that is missing is sold.
             session: the session to trade in; `previous_session` the one before, for the calendar trigger.
             volatility: of a session's return by symbol, for the cost estimate.
+            volumes: units of an average day by symbol, as measured; of others the reference says them.
             demanded: symbols whose sale nothing may hold up.
             wished: symbols that a person wants at their target: neither band nor cool-down holds them up.
         """
+
+        def cash(order: PlannedOrder) -> Decimal:
+            """Expected change of the cash balance by `order`."""
+            instrument, sigma = self.instruments[order.symbol], volatility.get(order.symbol, math.nan)
+            volume = (volumes or {}).get(order.symbol)
+            price = order.reference_price
+            return expected_cash(self.costs, instrument, order.side, order.quantity, price, sigma, volume)
+
         due = self.due(portfolio, session, previous_session)
         deltas = self._deltas(targets, portfolio)
         kept = {
@@ -76,7 +87,7 @@ class Planner:
             for symbol, units in deltas.items()
             if (units < 0 and symbol in demanded)
             or (
-                (due or symbol in wished or self._tidies(symbol, units, targets, portfolio, session, volatility))
+                (due or symbol in wished or self._tidies(symbol, units, targets, portfolio, session, cash))
                 and self._worth(symbol, units, portfolio)
             )
         }
@@ -86,7 +97,7 @@ class Planner:
         buys = [self._order(symbol, units, portfolio) for symbol, units in sorted(kept.items()) if units > 0]
         buys = self._within_sectors(buys, sells, portfolio)
         buys = self._within_approved(buys, sells, targets, portfolio)
-        return (*sells, *self._affordable(buys, sells, portfolio, volatility))
+        return (*sells, *self._affordable(buys, sells, portfolio, cash))
 
     def due(self, portfolio: PortfolioSnapshot, session: date, previous_session: date) -> bool:
         """True for initial funding and on the sessions of the calendar trigger."""
@@ -126,14 +137,14 @@ class Planner:
         targets: Mapping[str, float],
         portfolio: PortfolioSnapshot,
         session: date,
-        volatility: Mapping[str, float],
+        cash: Expected,
     ) -> bool:
         """True when drift or idle cash asks for this trade and the symbol is not cooling down."""
         traded = portfolio.last_traded.get(symbol)
         if traded is not None and (session - traded).days < self.rules.cooldown_days:
             return False
         target, held = targets.get(symbol, 0.0), portfolio.weights.get(symbol, 0.0)
-        if abs(held - target) > max(self._band(target), self._cost_band(symbol, units, target, portfolio, volatility)):
+        if abs(held - target) > max(self._band(target), self._cost_band(symbol, units, target, portfolio, cash)):
             return True
         return units > 0 and self._idle_cash(targets, portfolio)
 
@@ -143,12 +154,12 @@ class Planner:
         return min(absolute, relative)
 
     def _cost_band(
-        self, symbol: str, units: Decimal, target: float, portfolio: PortfolioSnapshot, volatility: Mapping[str, float]
+        self, symbol: str, units: Decimal, target: float, portfolio: PortfolioSnapshot, cash: Expected
     ) -> float:
         if self.rules.cost_aversion is None:
             return 0.0
         order = self._order(symbol, units, portfolio)
-        paid = abs(self._cash(order, volatility)) - order.notional
+        paid = abs(cash(order)) - order.notional
         cost = float((paid if order.side is Side.BUY else -paid) / order.notional)
         return float((1.5 * max(cost, 0.0) * (target * (1.0 - target)) ** 2 / self.rules.cost_aversion) ** (1.0 / 3.0))
 
@@ -232,23 +243,17 @@ class Planner:
         buys: list[PlannedOrder],
         sells: list[PlannedOrder],
         portfolio: PortfolioSnapshot,
-        volatility: Mapping[str, float],
+        cash: Expected,
     ) -> list[PlannedOrder]:
-        proceeds = sum((self._cash(order, volatility) for order in sells), ZERO)
+        proceeds = sum((cash(order) for order in sells), ZERO)
         # A fee rounds up to the cent: one more cent an order keeps the scaled plan affordable.
         spendable = (
             portfolio.cash + proceeds - to_decimal(self.limits.cash_buffer) * portfolio.equity - CENT * len(buys)
         )
-        needed = -sum((self._cash(order, volatility) for order in buys), ZERO)
+        needed = -sum((cash(order) for order in buys), ZERO)
         if needed <= spendable:
             return buys
         return self._scaled(buys, max(ZERO, spendable), needed, portfolio)
-
-    def _cash(self, order: PlannedOrder, volatility: Mapping[str, float]) -> Decimal:
-        """Expected change of the cash balance by `order`."""
-        sigma = volatility.get(order.symbol, math.nan)
-        instrument = self.instruments[order.symbol]
-        return expected_cash(self.costs, instrument, order.side, order.quantity, order.reference_price, sigma)
 
     def _order(self, symbol: str, units: Decimal, portfolio: PortfolioSnapshot) -> PlannedOrder:
         side = Side.BUY if units > 0 else Side.SELL

@@ -69,12 +69,13 @@ def room(
         _sector_room(order.symbol, book, limits),
     ]
     quantity = min(order.quantity, min(allowed) / price)
-    if participation_cap is not None and instrument.adv is not None:
-        quantity = min(quantity, to_decimal(participation_cap * instrument.adv))
+    volume = prices.volumes.get(order.symbol, instrument.adv)
+    if participation_cap is not None and volume is not None:
+        quantity = min(quantity, to_decimal(participation_cap * volume))
     if quantity <= 0:
         return ZERO
     spendable = book.cash - to_decimal(limits.cash_buffer) * equity
-    needed = -expected_cash(costs, instrument, Side.BUY, quantity, price, prices.sigma(order.symbol))
+    needed = -expected_cash(costs, instrument, Side.BUY, quantity, price, prices.sigma(order.symbol), volume)
     if needed > spendable:
         quantity *= max(ZERO, spendable) / needed
     return instrument.round_quantity(quantity)

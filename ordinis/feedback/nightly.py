@@ -22,7 +22,8 @@ from ordinis.costs.models import BASIS_POINT, CalibratedCost, SquareRootCost
 from ordinis.domain.canonical import plain, sha256
 from ordinis.domain.executions import Execution
 from ordinis.domain.instruments import Instrument
-from ordinis.feedback.calibration import Calibration, CostPrior, calibrate, calibrated_cost
+from ordinis.feedback.calibration import Calibration, calibrate, calibrated_cost
+from ordinis.feedback.cost_fit import CostPrior
 from ordinis.feedback.paid import Paid, buckets, paid_costs
 from ordinis.ports import PriceHistory
 

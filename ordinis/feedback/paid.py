@@ -7,17 +7,19 @@ was kept, are left out and counted.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ordinis.costs.execution import VOLATILITY_SESSIONS, session_volatility
+from ordinis.costs.execution import measured_volumes, session_volatility
 from ordinis.domain.executions import BASIS_POINTS, Execution
 from ordinis.domain.instruments import Instrument
 from ordinis.domain.orders import Side
-from ordinis.feedback.calibration import PaidCosts, liquidity_buckets
+from ordinis.feedback.calibration import liquidity_buckets
+from ordinis.feedback.cost_fit import PaidCosts
 from ordinis.ports import FloatArray, PriceHistory
 
 
@@ -32,17 +34,9 @@ class Paid:
 
 def daily_volumes(history: PriceHistory, before: int, reference: Mapping[str, Instrument]) -> dict[str, float]:
     """Units of an average day, by symbol, from the sessions before row `before`; NaN where nobody knows."""
-    volumes = np.full(len(history.symbols), np.nan)
-    if history.volumes is not None and before > 0:
-        recent = history.volumes[max(0, before - VOLATILITY_SESSIONS) : before]
-        known = np.isfinite(recent).all(axis=0)
-        volumes[known] = recent[:, known].mean(axis=0)
-    found = dict(zip(history.symbols, volumes.tolist(), strict=True))
-    for symbol, volume in found.items():
-        instrument = reference.get(symbol)
-        if not volume > 0.0 and instrument is not None and instrument.adv is not None:
-            found[symbol] = instrument.adv
-    return found
+    measured = measured_volumes(history.symbols, None if history.volumes is None else history.volumes[:before])
+    told = {symbol: each.adv for symbol, each in reference.items() if each.adv is not None}
+    return {symbol: measured.get(symbol) or told.get(symbol, math.nan) for symbol in history.symbols}
 
 
 def buckets(history: PriceHistory, reference: Mapping[str, Instrument], count: int) -> dict[str, int]:

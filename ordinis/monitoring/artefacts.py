@@ -13,7 +13,7 @@ from datetime import date
 
 from ordinis.costs.models import BASIS_POINT
 from ordinis.evaluation.statistics import SESSIONS_A_YEAR
-from ordinis.feedback.calibration import CostFit, Estimate
+from ordinis.feedback.cost_fit import CostFit, Estimate
 from ordinis.feedback.executions import Quality
 from ordinis.feedback.nightly import Version
 from ordinis.feedback.paid import Paid

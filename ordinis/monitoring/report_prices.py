@@ -14,7 +14,7 @@ from datetime import date
 
 import numpy as np
 
-from ordinis.costs.execution import participation, session_volatility
+from ordinis.costs.execution import measured_volumes, participation, session_volatility
 from ordinis.costs.models import cost_model
 from ordinis.monitoring.report_trading import Traded
 from ordinis.ports import CostModel, FloatArray, PriceHistory, UnitOfWork
@@ -45,6 +45,7 @@ def expected_costs(
 
     Args:
         costs: for orders whose decision says nothing of costs.
+        adv: average daily volume in units by symbol, where `closes` measure none.
         of_decisions: the model by which each decision was made, by its id.
 
     Returns:
@@ -55,7 +56,7 @@ def expected_costs(
         NoVolume: an average daily volume is none.
     """
     sessions = traded.index.sessions
-    volatility: dict[int, Mapping[str, float]] = {}
+    known: dict[int, tuple[Mapping[str, float], Mapping[str, float]]] = {}
     expected = np.zeros(len(traded.trades))
     for place, trade in enumerate(traded.trades):
         if trade.planned_price is None:
@@ -63,13 +64,17 @@ def expected_costs(
             continue
         if not trade.quantity:
             continue
-        if closes is not None and trade.row not in volatility:
-            before = closes.closes[: bisect_left(closes.sessions, sessions[trade.row])]
-            volatility[trade.row] = session_volatility(closes.symbols, before)
+        if closes is not None and trade.row not in known:
+            before = bisect_left(closes.sessions, sessions[trade.row])
+            volumes = None if closes.volumes is None else closes.volumes[:before]
+            measured = measured_volumes(closes.symbols, volumes)
+            known[trade.row] = session_volatility(closes.symbols, closes.closes[:before]), measured
+        volatility, measured = known.get(trade.row, ({}, {}))
         model = (of_decisions or {}).get(trade.decision or "", costs)
         notional = abs(trade.quantity) * trade.planned_price
-        share = participation(trade.symbol, abs(trade.quantity), adv.get(trade.symbol))
-        sigma = volatility.get(trade.row, {}).get(trade.symbol, math.nan)
+        volume = measured.get(trade.symbol) or adv.get(trade.symbol)
+        share = participation(trade.symbol, abs(trade.quantity), volume)
+        sigma = volatility.get(trade.symbol, math.nan)
         rate = model.slippage(trade.symbol, float(notional), share, sigma)
         cost = float(notional) * rate + float(model.fee(notional))
         expected[place] = cost if trade.quantity > 0 else -cost

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ordinis.costs.execution import VOLATILITY_SESSIONS
+from ordinis.costs.execution import VOLATILITY_SESSIONS, measured_volumes
 from ordinis.monitoring.report_data import Track
 from ordinis.monitoring.report_trading import Traded
 from ordinis.monitoring.wording import plural
@@ -43,7 +43,7 @@ def on_expected_costs(
     if closes is None:
         return ["No closes were given: expected costs leave impact out, which needs volatility."]
     told = []
-    unknown = sorted(symbols - adv.keys())
+    unknown = sorted(symbols - adv.keys() - measured_volumes(closes.symbols, closes.volumes).keys())
     if unknown:
         told.append(f"No daily volume is known for {_listed(unknown)}: their expected cost leaves impact out.")
     sessions = [traded.index.sessions[trade.row] for trade in traded.trades]

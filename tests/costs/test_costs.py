@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ordinis.costs.execution import execution_price, expected_cash, participation, session_volatility
+from ordinis.costs.execution import execution_price, expected_cash, measured_volumes, participation, session_volatility
 from ordinis.costs.models import CalibratedCost, ProportionalCost, SquareRootCost, cost_model
 from ordinis.domain.canonical import canonical
 from ordinis.domain.instruments import AssetClass, Instrument
@@ -209,6 +209,25 @@ def test_volatility_is_that_of_the_last_twenty_one_returns() -> None:
     volatility = session_volatility(("A", "B"), closes)
     assert volatility["A"] == pytest.approx(0.21 / math.sqrt(21))
     assert volatility["B"] == 0.0
+
+
+def test_volume_is_that_of_the_last_twenty_one_sessions_where_all_are_known() -> None:
+    volumes = np.full((30, 4), 100.0)
+    volumes[-1, 0] = 310.0
+    volumes[8, 0] = 1e9  # long ago: forgotten
+    volumes[-21, 1] = np.nan
+    volumes[:, 2] = 0.0
+    volumes[-1, 3] = 0.0  # a day without a trade is a day
+    found = measured_volumes(("A", "B", "C", "D"), volumes)
+    assert found == {"A": pytest.approx(110.0), "C": 0.0, "D": pytest.approx(2000 / 21)}
+    assert measured_volumes(("A",), np.full((20, 1), 100.0)) == {}
+    assert measured_volumes(("A",), None) == {}
+    assert expected_cash(SquareRootCost(), SHARE, Side.BUY, Decimal(10), Decimal(50), 0.02, 40.0) == expected_cash(
+        SquareRootCost(), replace(SHARE, adv=40.0), Side.BUY, Decimal(10), Decimal(50), 0.02
+    )
+    assert expected_cash(SquareRootCost(), SHARE, Side.SELL, Decimal(10), Decimal(50), 0.02, 0.0) == expected_cash(
+        SquareRootCost(), SHARE, Side.SELL, Decimal(10), Decimal(50), 0.02
+    ), "what has to be sold is estimated by the reference where nothing trades"
 
 
 def test_volatility_of_a_short_or_broken_past_is_unknown() -> None:

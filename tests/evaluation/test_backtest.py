@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -13,11 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ordinis import bootstrap
+from ordinis.costs.execution import execution_price, expected_cash, measured_volumes, session_volatility
 from ordinis.domain.decisions import Allocation, Source
 from ordinis.domain.limits import TradingState
+from ordinis.domain.orders import Side
 from ordinis.domain.portfolio import PortfolioSnapshot
 from ordinis.errors import AllocationUnavailable, DataUnavailable
 from ordinis.evaluation.backtest import OPERATOR, Backtest, Market, backtest
+from ordinis.features.view import VIEW_SESSIONS, market_view
 from ordinis.governance.breakers import DRAWDOWN
 from ordinis.ports import Allocator, MarketView, PriceHistory
 from ordinis.settings import Settings
@@ -55,6 +59,47 @@ def test_the_ledger_verifies_and_its_valuations_follow_from_fills(crash_of_2020:
     assert valuations[-1].cash == cash
     assert valuations[-1].equity == valuations[-1].cash + valuations[-1].gross
     assert len(valuations) == len(crash_of_2020.sessions) == 62
+
+
+def test_impact_is_charged_by_the_volumes_that_the_bars_have() -> None:
+    """A tenth of what the reference file assumes, in a market that thins out: plan, gates and venue all know it."""
+    few = FIRST, date(2020, 3, 13)
+    market = bootstrap.sample_market(SETTINGS)
+
+    def thin(history: PriceHistory) -> PriceHistory:
+        adv = [market.instruments[symbol].adv or np.nan for symbol in history.symbols]
+        fading = np.linspace(0.2, 0.1, len(history.sessions))
+        return replace(history, volumes=np.round(np.outer(fading, adv)))
+
+    usual, dear = run(first=few[0], last=few[1]), run(history=thin, first=few[0], last=few[1])
+    history = thin(market.history)
+    with dear.ledger.begin(write=False) as unit:
+        decisions, orders, fills = unit.decisions.all(), unit.orders.all(), unit.book.fills()
+        for decision in decisions:
+            seen = json.loads(unit.decisions.inputs(decision.inputs_sha))["view"]
+            row = history.sessions.index(decision.as_of.date())
+            rows = slice(max(0, row - VIEW_SESSIONS), row)
+            before = PriceHistory(
+                history.symbols,
+                history.sessions[rows],
+                history.closes[rows],
+                history.volumes[rows],  # type: ignore[index]
+            )
+            assert seen["sha"] == market_view(before, decision.as_of, decision.as_of.date()).sha
+    first = {order.client_order_id: order for order in orders if order.decision_id == decisions[0].id}
+    model, row = bootstrap.costs(SETTINGS), history.sessions.index(FIRST)
+    volumes = measured_volumes(history.symbols, history.volumes[:row])  # type: ignore[index]
+    moves = session_volatility(history.symbols, history.closes[:row])
+    assert volumes["KO"] < 0.2 * market.instruments["KO"].adv  # type: ignore[operator]
+    bought = [fill for fill in fills if fill.client_order_id in first]
+    assert bought
+    for fill in bought:
+        order, instrument = first[fill.client_order_id or ""], market.instruments[fill.symbol]
+        asked = fill.side, fill.quantity, order.reference_price, moves[fill.symbol], volumes[fill.symbol]
+        assert fill.price == execution_price(model, instrument, *asked)
+        if fill.side is Side.BUY:
+            assert order.reserved_notional == -expected_cash(model, instrument, *asked)
+    assert dear.equity[-1] < usual.equity[-1]
 
 
 def test_bought_weights_stay_under_the_limits(crash_of_2020: Backtest) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -56,13 +57,14 @@ def judged(
     planned: Callable[[PlannedOrder], PlannedOrder] = lambda order: order,
     skew: timedelta = ZERO,
     later: timedelta = ZERO,
+    volumes: Mapping[str, float] = MappingProxyType({}),
 ) -> Verdict:
     """What the gates say of an order in AAPL of a new decision."""
     world.clock.advance(world.clock.now() + INSTANT)
     decision = decided(world.decide(("AAPL", side, quantity)))
     order = planned(decision.orders[0])
     prices = world.prices()
-    prices = replace(prices, quotes={s: quote(q) for s, q in prices.quotes.items()})
+    prices = replace(prices, quotes={s: quote(q) for s, q in prices.quotes.items()}, volumes=volumes)
     gates = change(replace(world.engine().gates, orders=orders))
     with world.ledger.begin() as unit:
         return gates.admit(unit, decision, order, world.clock.now() + later, prices, skew)
@@ -556,6 +558,20 @@ def test_cash_is_reserved_for_the_impact_of_a_volatile_symbol(world: World) -> N
     taken = -expected_cash(costs, instrument, Side.BUY, Decimal(10), prices.of("AAPL"), prices.sigma("AAPL"))
     assert verdict == Passed(Decimal(10), taken)
     assert taken > -expected_cash(costs, instrument, Side.BUY, Decimal(10), prices.of("AAPL"), 0.0)
+
+
+def test_nothing_is_bought_of_what_nobody_trades(world: World) -> None:
+    assert judged(world, volumes={"AAPL": 0.0}) == Denied("G8: nothing was traded in AAPL for 21 sessions")
+    bought(world)
+    assert passes(judged(world, Side.SELL, volumes={"AAPL": 0.0})), "what is held may still be offered"
+
+
+def test_cash_is_reserved_for_the_impact_in_a_market_that_is_measured_to_be_thin(world: World) -> None:
+    costs, prices, instrument = SquareRootCost(), world.prices(), world.engine().gates.instruments["AAPL"]
+    verdict = judged(world, change=lambda g: replace(g, costs=costs), volumes={"AAPL": 1000.0, "KO": 0.0})
+    asked = Side.BUY, Decimal(10), prices.of("AAPL"), prices.sigma("AAPL")
+    assert verdict == Passed(Decimal(10), -expected_cash(costs, instrument, *asked, 1000.0))
+    assert verdict != Passed(Decimal(10), -expected_cash(costs, instrument, *asked))
 
 
 @pytest.mark.parametrize("more", ["0", "0.001"])

@@ -40,11 +40,12 @@ def fits(
     costs: CostModel = FREE,
     ceiling: float = 1.0,
     participation_cap: float | None = None,
+    prices: Prices = PRICES,
 ) -> Decimal:
     """Units of a buy at 10 that fit."""
     symbol = instrument.symbol
     order = PlannedOrder(symbol, "buy", Side.BUY, Decimal(quantity), Decimal(10))
-    return room(order, book, PRICES, instrument, limits, costs, ceiling=ceiling, participation_cap=participation_cap)
+    return room(order, book, prices, instrument, limits, costs, ceiling=ceiling, participation_cap=participation_cap)
 
 
 def test_never_more_than_was_asked_and_never_more_than_the_book_is_worth() -> None:
@@ -150,3 +151,10 @@ def test_an_order_of_nothing_reserves_nothing() -> None:
         unit.book.movement(Movement("sim", "m1", "deposit", Decimal(1000), NOW))
         book = WorstCase.of(unit, [live("KO", Side.BUY, "0")], PRICES)
     assert (book.cash, book.equity) == (Decimal(1000), Decimal(1000))
+
+
+def test_a_measured_volume_goes_before_the_one_that_the_reference_says() -> None:
+    thin = replace(PRICES, volumes={"KO": 400.0})
+    steep = SquareRootCost(half_spread_bps=0.0, eta=1.0, commission_bps=0.0)
+    assert fits(a_book(), instrument=replace(KO, adv=1e9), costs=steep, prices=thin) == 99
+    assert fits(a_book(), instrument=replace(KO, adv=1e9), participation_cap=0.05, prices=thin) == 20

@@ -15,14 +15,11 @@ from ordinis.errors import ConfigurationError
 from ordinis.feedback.calibration import (
     LARGEST_ERROR,
     Calibration,
-    CostPrior,
-    PaidCosts,
     calibrate,
     calibrated_cost,
-    fit,
-    fit_buckets,
     liquidity_buckets,
 )
+from ordinis.feedback.cost_fit import CostPrior, PaidCosts, fit, fit_buckets
 from ordinis.optimize.trading_costs import trading_costs
 
 HALF_SPREAD, ETA, DELTA, NOISE = 1.0 * BASIS_POINT, 0.142, 0.6, 10.0 * BASIS_POINT
