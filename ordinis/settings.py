@@ -81,8 +81,8 @@ class Settings(BaseSettings):
 
     @property
     def cost_model_path(self) -> Path:
-        """The cost model in force, as a promoted calibration published it."""
-        return self.home.absolute() / "cost-model.json"
+        """The cost model in force for the account, as a promoted calibration published it."""
+        return self.home.absolute() / f"cost-model-{self.account}.json"
 
     @property
     def exposures_path(self) -> Path:

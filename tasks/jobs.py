@@ -1,7 +1,7 @@
 """What is done for which session is written in our own table; the orchestrator only says when to try.
 
-A job is done once for each session. It may be started any number of times, by a schedule, an event or a person, and
-after a crash; every run that finds nothing to do ends in a state that says why:
+A job is done once for each session. It may be started any number of times, by a schedule, an event or a person, by two
+at once, and after a crash; every run that finds nothing to do ends in a state that says why:
 
     NotASession   NotClosed   AlreadyDone   and what a job says of itself, such as NotValued
 """
@@ -19,7 +19,7 @@ from prefect.states import Completed
 from ordinis import bootstrap
 from ordinis.clock import SystemClock, trading_calendar
 from ordinis.monitoring.wording import plural
-from ordinis.persistence.records import JobStatus
+from ordinis.persistence.jobs import JobStatus
 from ordinis.settings import load
 from tasks.artefacts import Progress
 from tasks.cluster import connected
@@ -43,19 +43,20 @@ def once(job: str, session: date | None, work: Callable[[date], str], *, again: 
         day = closed_session(session)
     except NothingToDo as nothing:
         return Completed(name=nothing.name, message=nothing.reason)
-    records, clock = bootstrap.records(load()), SystemClock()
-    if not records.start_job(job, day, clock.now(), again=again):
-        return Completed(name="AlreadyDone", message=f"{job} is done for {day}")
-    try:
-        told = work(day)
-    except NothingToDo as nothing:
-        records.finish_job(job, day, clock.now(), JobStatus.FAILED, nothing.reason)
-        return Completed(name=nothing.name, message=nothing.reason)
-    except BaseException as error:
-        # Whatever ended it, a cancellation too: the next run begins anew, and whoever waits is told.
-        records.finish_job(job, day, clock.now(), JobStatus.FAILED, f"{type(error).__name__}: {error}"[:500])
-        raise
-    records.finish_job(job, day, clock.now(), JobStatus.DONE, told)
+    jobs, clock = bootstrap.jobs(load()), SystemClock()
+    with jobs.alone(job):
+        if not jobs.start(job, day, clock.now(), again=again):
+            return Completed(name="AlreadyDone", message=f"{job} is done for {day}")
+        try:
+            told = work(day)
+        except NothingToDo as nothing:
+            jobs.finish(job, day, clock.now(), JobStatus.FAILED, nothing.reason)
+            return Completed(name=nothing.name, message=nothing.reason)
+        except BaseException as error:
+            # Whatever ended it, a cancellation too: the next run begins anew, and whoever waits is told.
+            jobs.finish(job, day, clock.now(), JobStatus.FAILED, f"{type(error).__name__}: {error}"[:500])
+            raise
+        jobs.finish(job, day, clock.now(), JobStatus.DONE, told)
     return Completed(message=f"{day}: {told}")
 
 

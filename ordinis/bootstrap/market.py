@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ordinis.domain.instruments import Instrument
     from ordinis.evaluation.backtest import Market
     from ordinis.persistence.feedback_records import FeedbackRecords
+    from ordinis.persistence.jobs import Jobs
     from ordinis.persistence.records import Records
     from ordinis.ports import DataSource, PriceHistory
     from ordinis.risk.stress import Shock
@@ -63,6 +64,13 @@ def records(settings: Settings) -> Records:
     from ordinis.persistence.records import Records
 
     return Records(_records_engine(settings))
+
+
+def jobs(settings: Settings) -> Jobs:
+    """What is done for which session, of the account and of the market."""
+    from ordinis.persistence.jobs import Jobs
+
+    return Jobs(_records_engine(settings), settings.account, of_market=("ingest",))
 
 
 def feedback_records(settings: Settings) -> FeedbackRecords:

@@ -136,7 +136,7 @@ def flow_backfill(
     from ordinis.clock import trading_calendar
     from ordinis.errors import ConfigurationError, ProcessFailed
     from ordinis.operations.prefect_api import PrefectApi
-    from ordinis.persistence.records import JobStatus
+    from ordinis.persistence.jobs import JobStatus
     from ordinis.settings import load
 
     if step not in BACKFILLED:
@@ -145,14 +145,14 @@ def flow_backfill(
     sessions = set(trading_calendar().between(first.date(), last.date()))
     if not sessions:
         raise ConfigurationError("backfill", f"there is no session from {first.date()} to {last.date()}")
-    records = bootstrap.records(settings)
+    jobs = bootstrap.jobs(settings)
     dates = {"first": first.date().isoformat(), "last": last.date().isoformat()}
     parameters: dict[str, object] = {"step": step, **dates, "again": again}
     with PrefectApi(settings, PATIENCE) as prefect, Progress(console=console) as progress:
         bar = progress.add_task(f"{step} of {len(sessions)} sessions", total=len(sessions))
 
         def show_progress() -> None:
-            done = {run.logical_date for run in records.job_runs(step) if run.status is JobStatus.DONE}
+            done = {run.logical_date for run in jobs.runs(step) if run.status is JobStatus.DONE}
             progress.update(bar, completed=len(done & sessions))
 
         begun = prefect.run("backfill", parameters)

@@ -79,11 +79,11 @@ def _run_nightly(settings: Settings, session: date, book: Ledger) -> None:
     from ordinis import bootstrap
     from ordinis.operations.prefect_api import after_close
 
-    records = bootstrap.records(settings)
+    jobs = bootstrap.jobs(settings)
 
     def done() -> bool:
         book.renew()
-        return records.job_done("nightly", session)
+        return jobs.done("nightly", session)
 
     after_close(settings, session, done)
 

@@ -1,10 +1,10 @@
 """The tables of the records: what the flows did, and what they found.
 
-`job_run` says which job is done for which date, so a schedule that fires twice does the work once. `batch` and
-`quarantine` keep every batch that was checked and every row that was not believed, with the reasons. `finding` keeps
-what a night found out about an account, one document for each topic. `execution` keeps what
-became of each order that was sent, and `consumed` how far its ledger was read for that; `calibration` keeps every
-version of the cost model that a night has made, whether it was promoted or not.
+`job_run` says which job is done for which date, so a schedule that fires twice does the work once; its account is empty
+for a job of the market. `batch` and `quarantine` keep every batch that was checked and every row that was not believed,
+with the reasons. `finding` keeps what a night found out about an account, one document for each topic. `execution`
+keeps what became of each order that was sent, and `consumed` how far its ledger was read for that; `calibration` keeps
+every version of the cost model that a night has made, whether it was promoted or not.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ job_run = Table(
     "job_run",
     record_metadata,
     Column("job", String, primary_key=True),
+    Column("account", String, primary_key=True),
     Column("logical_date", Date, primary_key=True),
     Column("status", String, nullable=False),
     Column("started_at", Instant, nullable=False),

@@ -1,7 +1,7 @@
-"""What the flows did, kept apart from the ledger: job runs, batches with their quarantine, findings.
+"""What the flows found, kept apart from the ledger: batches with their quarantine, findings.
 
-Each method is a transaction of its own. Everything may be done again: a job that was killed starts anew, a batch
-that is known is not written twice, and what a session's job finds replaces what an earlier run found.
+Each method is a transaction of its own. Everything may be done again: a batch that is known is not written twice, and
+what a session's job finds replaces what an earlier run found.
 """
 
 from __future__ import annotations
@@ -10,32 +10,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from enum import StrEnum
 from typing import Any, Protocol
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Row, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from ordinis.errors import NotFound
 from ordinis.persistence.record_database import RecordDatabase
-from ordinis.persistence.record_tables import batch, finding, job_run, quarantine
-
-
-class JobStatus(StrEnum):
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True)
-class JobRun:
-    job: str
-    logical_date: date
-    """The session that the job is for, whenever it runs."""
-    status: JobStatus
-    started_at: datetime
-    finished_at: datetime | None
-    detail: str
+from ordinis.persistence.record_tables import batch, finding, quarantine
 
 
 @dataclass(frozen=True)
@@ -79,53 +61,6 @@ class RejectedRow(Protocol):
 
 class Records(RecordDatabase):
     """Of every job and account."""
-
-    def start_job(self, job: str, logical_date: date, at: datetime, *, again: bool = False) -> bool:
-        """Note that a job begins; one that failed or was killed begins again, and one that is done with `again`.
-
-        Returns:
-            False when it is done already, or when another process begins it at this moment.
-        """
-        key = (job_run.c.job == job) & (job_run.c.logical_date == logical_date)
-        fresh = {"status": JobStatus.RUNNING, "started_at": at, "finished_at": None, "detail": ""}
-        try:
-            with self._begin() as connection:
-                found = connection.execute(select(job_run.c.status).where(key).with_for_update()).scalar()
-                if found is None:
-                    connection.execute(insert(job_run).values(job=job, logical_date=logical_date, **fresh))
-                elif again or found != JobStatus.DONE:
-                    connection.execute(update(job_run).where(key).values(fresh))
-        except IntegrityError:
-            return False
-        return again or found != JobStatus.DONE
-
-    def finish_job(
-        self, job: str, logical_date: date, at: datetime, status: JobStatus = JobStatus.DONE, detail: str = ""
-    ) -> None:
-        """Note how a job ended.
-
-        Raises:
-            NotFound: it was never started.
-        """
-        key = (job_run.c.job == job) & (job_run.c.logical_date == logical_date)
-        with self._begin() as connection:
-            done = connection.execute(update(job_run).where(key).values(status=status, finished_at=at, detail=detail))
-            if done.rowcount == 0:
-                raise NotFound("job run", f"{job} for {logical_date}", "start it first")
-
-    def job_runs(self, job: str | None = None) -> Sequence[JobRun]:
-        """The latest date first."""
-        query = select(job_run).order_by(job_run.c.logical_date.desc(), job_run.c.job)
-        if job is not None:
-            query = query.where(job_run.c.job == job)
-        return [
-            JobRun(row.job, row.logical_date, JobStatus(row.status), row.started_at, row.finished_at, row.detail)
-            for row in self._rows(query)
-        ]
-
-    def job_done(self, job: str, logical_date: date) -> bool:
-        query = select(job_run.c.status).where(job_run.c.job == job, job_run.c.logical_date == logical_date)
-        return [row.status for row in self._rows(query)] == [JobStatus.DONE]
 
     def add_batch(
         self,

@@ -37,7 +37,7 @@ def test_the_model_in_force_is_shown_by_bucket(home: Path, tmp_path: Path) -> No
     assert "bucket 2" in shown.stdout
     rows = json.loads(run("costs", "--json", home=home).stdout)
     assert [row["symbols"] for row in rows] == ["BIG", "MID", "TINY", "all others"]
-    model = published(home / "cost-model.json")
+    model = published(home / "cost-model-sim.json")
     assert rows[0]["eta"] == model.of("BIG").eta  # type: ignore[attr-defined]
     before = json.loads(run("costs", "--json", home=tmp_path).stdout)
     assert [(row["of"], row["eta"]) for row in before] == [("book", SquareRootCost().eta)]
@@ -50,16 +50,16 @@ def test_a_person_goes_back_to_an_earlier_version_and_only_to_one_that_was_promo
         (str(SESSIONS[81]), False),
         (str(SESSIONS[80]), True),
     ]
-    newest, oldest = published(home / "cost-model.json"), told[2]["version"]
+    newest, oldest = published(home / "cost-model-sim.json"), told[2]["version"]
     refused = run("costs", "use", told[1]["version"], home=home, typed="sim\n")
     assert refused.returncode != 0
     assert "0 begin like that" in refused.stderr
     unsure = run("costs", "use", oldest, home=home, typed="yes\n")
     assert unsure.returncode != 0
-    assert published(home / "cost-model.json") == newest
+    assert published(home / "cost-model-sim.json") == newest
     done = run("costs", "use", oldest, home=home, typed="sim\n")
     assert f"Cost model {oldest} of {SESSIONS[80]} is in force." in done.stdout
-    assert published(home / "cost-model.json").version.startswith(oldest)  # type: ignore[attr-defined]
+    assert published(home / "cost-model-sim.json").version.startswith(oldest)  # type: ignore[attr-defined]
     settings = Settings(home=home, project=ROOT)
     in_force = bootstrap.feedback_records(settings).in_force("sim")
     assert in_force is not None

@@ -35,7 +35,7 @@ from flows.report import report
 from ordinis import bootstrap
 from ordinis.errors import DataUnavailable
 from ordinis.operations.environments import token
-from ordinis.persistence.records import JobStatus, Records
+from ordinis.persistence.jobs import Jobs, JobStatus
 from ordinis.settings import load
 from tasks.after_close import book_is_valued
 from tasks.bars import fetch_bars
@@ -62,8 +62,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def records(home: Path) -> Records:
-    return bootstrap.records(load())
+def jobs(home: Path) -> Jobs:
+    return bootstrap.jobs(load())
 
 
 @pytest.fixture
@@ -80,8 +80,8 @@ def prefect(up: Running, home: Path) -> Iterator[None]:
         yield
 
 
-def status(records: Records, job: str) -> list[tuple[date, JobStatus]]:
-    return [(run.logical_date, run.status) for run in records.job_runs(job)]
+def status(jobs: Jobs, job: str) -> list[tuple[date, JobStatus]]:
+    return [(run.logical_date, run.status) for run in jobs.runs(job)]
 
 
 class TestBodies:
@@ -139,37 +139,35 @@ class TestFlows:
             ("nightly", SUNDAY, "NotASession"),
         ],
     )
-    def test_on_a_day_without_a_close_there_is_nothing_to_do(
-        self, records: Records, name: str, day: date, ends: str
-    ) -> None:
+    def test_on_a_day_without_a_close_there_is_nothing_to_do(self, jobs: Jobs, name: str, day: date, ends: str) -> None:
         state: State = FLOWS[name](day, return_state=True)
         assert (state.name, state.is_completed()) == (ends, True)
-        assert status(records, name) == []
+        assert status(jobs, name) == []
 
-    def test_ingest_is_done_once_for_a_session(self, records: Records) -> None:
+    def test_ingest_is_done_once_for_a_session(self, jobs: Jobs) -> None:
         first: State = ingest(SESSION, return_state=True)
         assert (first.name, first.message) == ("Completed", "2022-06-01: 26 bars, 26 new, 0 in quarantine")
-        assert status(records, "ingest") == [(SESSION, JobStatus.DONE)]
+        assert status(jobs, "ingest") == [(SESSION, JobStatus.DONE)]
         assert ingest(SESSION, return_state=True).name == "AlreadyDone"
         again: State = ingest(SESSION, again=True, return_state=True)
         assert again.message == "2022-06-01: 26 bars, 0 new, 0 in quarantine"
-        assert status(records, "ingest") == [(SESSION, JobStatus.DONE)]
+        assert status(jobs, "ingest") == [(SESSION, JobStatus.DONE)]
 
-    def test_without_a_session_it_is_the_last_that_the_source_has(self, records: Records) -> None:
+    def test_without_a_session_it_is_the_last_that_the_source_has(self, jobs: Jobs) -> None:
         assert ingest(return_state=True).message.startswith("2022-12-28: 26 bars")
-        assert records.job_done("ingest", date(2022, 12, 28))
+        assert jobs.done("ingest", date(2022, 12, 28))
 
     @pytest.mark.parametrize("name", ["calibration", "attribution", "report"])
-    def test_a_book_without_a_value_has_nothing_to_find_out_or_report_yet(self, records: Records, name: str) -> None:
+    def test_a_book_without_a_value_has_nothing_to_find_out_or_report_yet(self, jobs: Jobs, name: str) -> None:
         state: State = FLOWS[name](SESSION, return_state=True)
         assert (state.name, state.is_completed()) == ("NotValued", True)
-        assert status(records, name) == [(SESSION, JobStatus.FAILED)]
+        assert status(jobs, name) == [(SESSION, JobStatus.FAILED)]
 
-    def test_a_backfill_does_each_session_that_is_not_done(self, records: Records) -> None:
+    def test_a_backfill_does_each_session_that_is_not_done(self, jobs: Jobs) -> None:
         ingest(SESSION)
         state: State = backfill("ingest", date(2022, 5, 28), SESSION, return_state=True)
         assert state.message == "ingest from 2022-05-31 to 2022-06-01: 1 AlreadyDone, 1 Completed"
-        assert status(records, "ingest") == [(SESSION, JobStatus.DONE), (date(2022, 5, 31), JobStatus.DONE)]
+        assert status(jobs, "ingest") == [(SESSION, JobStatus.DONE), (date(2022, 5, 31), JobStatus.DONE)]
         again: State = backfill("ingest", date(2022, 5, 31), SESSION, return_state=True)
         assert again.message == "ingest from 2022-05-31 to 2022-06-01: 2 AlreadyDone"
         wanted: State = backfill("ingest", date(2022, 5, 31), SESSION, again=True, return_state=True)
@@ -178,26 +176,26 @@ class TestFlows:
         unvalued: State = backfill("attribution", SESSION, SESSION, return_state=True)
         assert unvalued.message == "attribution from 2022-06-01 to 2022-06-01: 1 NotValued"
 
-    def test_a_night_in_which_a_step_had_nothing_to_do_is_unfinished(self, records: Records) -> None:
+    def test_a_night_in_which_a_step_had_nothing_to_do_is_unfinished(self, jobs: Jobs) -> None:
         state: State = nightly(SESSION, return_state=True)
         assert state.name == "Unfinished"
         assert "calibration ended NotValued" in str(state.message)
-        assert records.job_done("ingest", SESSION)
-        assert status(records, "nightly") == [(SESSION, JobStatus.FAILED)]
+        assert jobs.done("ingest", SESSION)
+        assert status(jobs, "nightly") == [(SESSION, JobStatus.FAILED)]
 
-    def test_what_fails_is_recorded_and_begins_anew(self, records: Records) -> None:
+    def test_what_fails_is_recorded_and_begins_anew(self, jobs: Jobs) -> None:
         def broken(_session: date) -> str:
             raise ZeroDivisionError("by zero")
 
         with pytest.raises(ZeroDivisionError):
             once("job", SESSION, broken)
-        assert [(run.status, run.detail) for run in records.job_runs("job")] == [
+        assert [(run.status, run.detail) for run in jobs.runs("job")] == [
             (JobStatus.FAILED, "ZeroDivisionError: by zero")
         ]
         assert once("job", SESSION, lambda session: "well").message == "2022-06-01: well"
         assert once("job", SESSION, broken).name == "AlreadyDone"
 
-    def test_a_job_may_say_that_there_is_nothing_to_do_yet(self, records: Records) -> None:
+    def test_a_job_may_say_that_there_is_nothing_to_do_yet(self, jobs: Jobs) -> None:
         def early(_session: date) -> str:
             raise NothingToDo("TooEarly", "come back")
 
@@ -262,7 +260,7 @@ class TestKilled:
     def homes(self, up: Running, tmp_path: Path) -> tuple[Path, Path]:
         """Two homes with the ledger and the bars of the stack that runs, and nothing found out yet."""
         deadline = time.monotonic() + 240
-        while not bootstrap.records(up.settings).job_done("nightly", LAST):
+        while not bootstrap.jobs(up.settings).done("nightly", LAST):
             assert time.monotonic() < deadline
             time.sleep(0.5)
         made = (tmp_path / "killed", tmp_path / "whole")
@@ -290,14 +288,14 @@ class TestKilled:
         assert self.kept(killed) == self.kept(whole)
         assert self.kept(whole)["finding"]
         assert self.kept(whole)["execution"]
-        done = bootstrap.records(up.settings.model_copy(update={"home": killed}))
-        assert all(done.job_done(step, LAST) for step in ("calibration", "attribution"))
+        done = bootstrap.jobs(up.settings.model_copy(update={"home": killed}))
+        assert all(done.done(step, LAST) for step in ("calibration", "attribution"))
 
     def test_without_its_factors_a_night_is_degraded_and_warns(self, up: Running, homes: tuple[Path, Path]) -> None:
         home, _ = homes
         child = self.begin(up, home, "attribution", ORDINIS_FACTORS=str(home / "factors.csv"))
         assert child.wait(90) == 0, (home / "attribution.log").read_text()[-2000:]
-        [run] = bootstrap.records(up.settings.model_copy(update={"home": home})).job_runs("attribution")
+        [run] = bootstrap.jobs(up.settings.model_copy(update={"home": home})).runs("attribution")
         assert run.status is JobStatus.DONE
         assert "1 remark: No factors: " in run.detail
         shown = artefacts(up)["attribution-warning"]

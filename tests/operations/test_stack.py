@@ -108,17 +108,15 @@ def test_a_flow_is_started_and_followed_to_its_end(up: Running) -> None:
     assert ended.message == "2022-06-02: 26 bars, 26 new, 0 in quarantine"
     assert [run.state for run in seen][-1] == "Completed"
     assert "Running" in [run.state for run in seen]
-    assert bootstrap.records(up.settings).job_done("ingest", session)
+    assert bootstrap.jobs(up.settings).done("ingest", session)
 
 
 def test_the_close_of_a_session_starts_the_nightly_flow(up: Running) -> None:
     """The actor says that a session has closed, the server starts the flow, the records say that it is done."""
-    records = bootstrap.records(up.settings)
-    soon(lambda: records.job_done("nightly", LAST), 240)
+    records, jobs = bootstrap.records(up.settings), bootstrap.jobs(up.settings)
+    soon(lambda: jobs.done("nightly", LAST), 240)
     for session in (FIRST, LAST):
-        assert all(
-            records.job_done(job, session) for job in ("ingest", "calibration", "attribution", "report", "nightly")
-        )
+        assert all(jobs.done(job, session) for job in ("ingest", "calibration", "attribution", "report", "nightly"))
     night = nights(records, "sim", LAST, LAST)[LAST]
     assert night.risk is not None
     assert sum(night.risk.parts.values()) == pytest.approx(night.risk.volatility, abs=1e-12)
@@ -149,10 +147,10 @@ def test_the_close_of_a_session_starts_the_nightly_flow(up: Running) -> None:
 
 def test_a_backfill_shows_progress_and_outlives_a_restart_of_the_server(up: Running) -> None:
     first, last = date(2022, 4, 1), date(2022, 5, 27)
-    sessions, records = set(trading_calendar().between(first, last)), bootstrap.records(up.settings)
+    sessions, jobs = set(trading_calendar().between(first, last)), bootstrap.jobs(up.settings)
 
     def done() -> int:
-        return len({run.logical_date for run in records.job_runs("ingest") if run.status == "done"} & sessions)
+        return len({run.logical_date for run in jobs.runs("ingest") if run.status == "done"} & sessions)
 
     seen = list[int]()
     with PrefectApi(up.settings, patience=120.0) as prefect:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from ordinis.errors import NotFound, StoreUnavailable
 from ordinis.persistence.engine import connect
 from ordinis.persistence.record_tables import record_metadata
-from ordinis.persistence.records import JobRun, JobStatus, Records
+from ordinis.persistence.records import Records
 from ordinis.persistence.schema import newest, upgrade
 
 NOW = datetime(2020, 3, 16, 21, 0, 0, 123456, tzinfo=UTC)
@@ -43,44 +43,6 @@ def add(records: Records, batch_id: str = "b1", at: datetime = NOW, *rejected: R
     return records.add_batch(
         batch_id, contract="bars", source="sample", rows=10, rejected=rejected, reasons=("unsorted",), at=at
     )
-
-
-def test_a_job_is_done_once_for_a_date(records: Records) -> None:
-    assert not records.job_done("nightly", MONDAY)
-    assert records.start_job("nightly", MONDAY, NOW)
-    assert not records.job_done("nightly", MONDAY)
-    records.finish_job("nightly", MONDAY, NOW + timedelta(minutes=1), detail="26 bars")
-    assert records.job_done("nightly", MONDAY)
-    assert not records.start_job("nightly", MONDAY, NOW + timedelta(hours=1))
-    assert records.job_runs() == [JobRun("nightly", MONDAY, JobStatus.DONE, NOW, NOW + timedelta(minutes=1), "26 bars")]
-
-
-@pytest.mark.parametrize("failed", [True, False])
-def test_a_job_that_failed_or_was_killed_begins_again(records: Records, failed: bool) -> None:
-    records.start_job("nightly", MONDAY, NOW)
-    if failed:
-        records.finish_job("nightly", MONDAY, NOW, JobStatus.FAILED, "no data")
-    later = NOW + timedelta(hours=1)
-    assert records.start_job("nightly", MONDAY, later)
-    assert records.job_runs("nightly") == [JobRun("nightly", MONDAY, JobStatus.RUNNING, later, None, "")]
-
-
-def test_jobs_and_dates_are_kept_apart_and_the_latest_date_comes_first(records: Records) -> None:
-    for job, day in (("nightly", MONDAY), ("retrain", TUESDAY), ("nightly", TUESDAY)):
-        records.start_job(job, day, NOW)
-    records.finish_job("nightly", MONDAY, NOW)
-    assert [(run.job, run.logical_date, run.status) for run in records.job_runs()] == [
-        ("nightly", TUESDAY, JobStatus.RUNNING),
-        ("retrain", TUESDAY, JobStatus.RUNNING),
-        ("nightly", MONDAY, JobStatus.DONE),
-    ]
-    assert [run.logical_date for run in records.job_runs("nightly")] == [TUESDAY, MONDAY]
-    assert not records.job_done("retrain", MONDAY)
-
-
-def test_a_job_that_never_began_cannot_end(records: Records) -> None:
-    with pytest.raises(NotFound, match="no job run 'nightly for 2020-03-16'; start it first"):
-        records.finish_job("nightly", MONDAY, NOW)
 
 
 def test_a_batch_is_kept_once_with_its_quarantine(records: Records) -> None:

@@ -55,12 +55,13 @@ CREATE TABLE finding (
 
 CREATE TABLE job_run (
 	job VARCHAR NOT NULL, 
+	account VARCHAR NOT NULL, 
 	logical_date DATE NOT NULL, 
 	status VARCHAR NOT NULL, 
 	started_at VARCHAR(27) NOT NULL, 
 	finished_at VARCHAR(27), 
 	detail TEXT NOT NULL, 
-	PRIMARY KEY (job, logical_date)
+	PRIMARY KEY (job, account, logical_date)
 );
 
 CREATE TABLE quarantine (
@@ -79,7 +80,7 @@ CREATE TABLE records_version (
 	CONSTRAINT records_version_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO "records_version" VALUES('records_0002');
+INSERT INTO "records_version" VALUES('records_0003');
 
 CREATE INDEX ix_batch_at ON batch (at);
 
