@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from decimal import ROUND_UP, Decimal
@@ -35,6 +34,7 @@ from typing import Any, cast
 
 from ordinis.domain.canonical import to_decimal
 from ordinis.errors import ConfigurationError, NoVolume
+from ordinis.files import replace_text
 from ordinis.ports import CostModel
 
 CENT = Decimal("0.01")
@@ -153,9 +153,7 @@ def stored_costs(inputs: str) -> CostModel:
 def publish(model: CostModel, path: Path) -> None:
     """Write `model` where every program finds the one in force; a reader sees the old one or the new one whole."""
     body = {"kind": type(model).__name__, "parameters": asdict(cast(Any, model))}
-    written = path.with_name(f"{path.name}.{os.getpid()}")
-    written.write_text(json.dumps(body, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    written.replace(path)
+    replace_text(path, json.dumps(body, indent=1, sort_keys=True) + "\n")
 
 
 def published(path: Path) -> CostModel:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
@@ -12,13 +11,12 @@ from typing import Any
 from ordinis.domain.canonical import plain
 from ordinis.domain.exposures import FactorExposures
 from ordinis.errors import ConfigurationError
+from ordinis.files import replace_text
 
 
 def publish(exposures: FactorExposures, path: Path) -> None:
     """Write them where the actor finds those in force; a reader sees the old ones or the new ones whole."""
-    written = path.with_name(f"{path.name}.{os.getpid()}")
-    written.write_text(json.dumps(plain(exposures), indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    written.replace(path)
+    replace_text(path, json.dumps(plain(exposures), indent=1, sort_keys=True) + "\n")
 
 
 def published(path: Path) -> FactorExposures | None:

@@ -8,27 +8,21 @@ always after the rows that it names were committed: the ledger may be ahead of i
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from ordinis.domain.canonical import canonical, sha256
 from ordinis.errors import LedgerDamaged, StoreUnavailable
+from ordinis.files import replace_text
 from ordinis.persistence.chain import Head
 
 
 def write(path: Path, heads: Mapping[str, Head]) -> None:
     """Replace the file at `path`; after a crash there is the old one or the new one, whole."""
     chains = {table: {"length": head.length, "hash": head.hash} for table, head in heads.items()}
-    fresh = path.with_name(f"{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with fresh.open("w", encoding="utf-8") as file:
-            file.write(canonical({"chains": chains, "sha256": sha256(chains)}) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-        sync_folder(path.parent)
+        replace_text(path, canonical({"chains": chains, "sha256": sha256(chains)}) + "\n")
     except OSError as error:
         raise StoreUnavailable(str(path), f"the ledger's anchor cannot be written: {error.strerror}") from error
 
@@ -52,12 +46,3 @@ def read(path: Path) -> Mapping[str, Head] | None:
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         problem = f"cannot be read ({error}), so that a cut tail would not be noticed"
         raise LedgerDamaged(f"anchor {path}", "", problem) from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in `folder` outlive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

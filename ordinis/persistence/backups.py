@@ -18,8 +18,8 @@ from pathlib import Path
 from sqlalchemy import distinct, select
 
 from ordinis.errors import BackupUnusable, ConfigurationError, LedgerDamaged, StoreUnavailable
+from ordinis.files import sync_folder
 from ordinis.persistence import integrity
-from ordinis.persistence.anchor import sync_folder
 from ordinis.persistence.engine import connect, sqlite_file
 from ordinis.persistence.failures import told
 from ordinis.persistence.lease import lock_file, lock_path, this_process

@@ -37,7 +37,7 @@ def test_a_writer_that_fails_half_way_leaves_the_old_ones(tmp_path: Path) -> Non
     path = tmp_path / "exposures.json"
     publish(KNOWN, path)
     # Where the new ones would be written before they take the old ones' place there is a folder.
-    path.with_name(f"{path.name}.{os.getpid()}").mkdir()
+    path.with_name(f"{path.name}.{os.getpid()}.new").mkdir()
     with pytest.raises(IsADirectoryError):
         publish(FactorExposures(FRIDAY, (), {}), path)
     assert published(path) == KNOWN

@@ -61,7 +61,7 @@ def test_an_anchor_with_a_forged_length_is_damage(tmp_path: Path) -> None:
 
 
 def test_an_anchor_that_cannot_be_written_is_said(tmp_path: Path) -> None:
-    (tmp_path / "a.new").mkdir()
+    (tmp_path / "a").mkdir()
     with pytest.raises(StoreUnavailable, match="the ledger's anchor cannot be written"):
         anchor.write(tmp_path / "a", HEADS)
 
