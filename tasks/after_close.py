@@ -28,7 +28,7 @@ def book_is_valued(session: date) -> bool:
 def attribute(session: date) -> str:
     """Find and keep where return and risk came from, and publish the exposures; the numbers are crunched on Ray."""
     settings = load()
-    ledger, bars = bootstrap.ledger(settings), bootstrap.bar_store(settings)
+    ledger, bars = bootstrap.ledger(settings), bootstrap.evening_bars(settings, session)
     known, why = bootstrap.factors(settings, session)
     book = attribution.read(
         ledger, bars, trading_calendar(), session, known, why, universe=bootstrap.universe(settings)

@@ -17,6 +17,7 @@ from ordinis.bootstrap.learning import (
 from ordinis.bootstrap.market import (
     backfill,
     bar_store,
+    evening_bars,
     factors,
     feedback_records,
     history,
@@ -72,6 +73,7 @@ __all__ = [
     "broker_for_control",
     "calibration_work",
     "costs",
+    "evening_bars",
     "factors",
     "feedback_records",
     "history",

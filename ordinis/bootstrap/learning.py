@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from ordinis.bootstrap.market import bar_store, feedback_records, instruments, universe
+from ordinis.bootstrap.market import bar_store, evening_bars, feedback_records, instruments, universe
 from ordinis.settings import Settings
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def calibration_work(settings: Settings, session: date) -> CalibrationWork:
     executions = records.executions(settings.account, session)
     first = min((order.session for order in executions), default=session)
     before = trading_calendar().back(first, LOOK_BACK)
-    history = bar_store(settings).history(universe(settings), before, session)
+    history = evening_bars(settings, session).history(universe(settings), before, session)
     kept = records.in_force(settings.account, session)
     in_force = None if kept is None else version_of(kept.numbers)
     arguments = (session, executions, history, instruments(settings), in_force, SquareRootCost())

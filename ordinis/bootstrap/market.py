@@ -12,7 +12,7 @@ from ordinis.errors import DataUnavailable
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from ordinis.data.bar_store import BarStore
+    from ordinis.data.bar_store import BarStore, EveningBars
     from ordinis.data.factors import FactorTable
     from ordinis.data.ingest import IngestReport
     from ordinis.domain.instruments import Instrument
@@ -60,6 +60,15 @@ def bar_store(settings: Settings) -> BarStore:
     return BarStore(settings.lake_path, trading_calendar())
 
 
+def evening_bars(settings: Settings, session: date) -> EveningBars:
+    """The bars as the night of `session` had them: as they were known when the next session opened."""
+    from ordinis.clock import trading_calendar
+    from ordinis.data.bar_store import EveningBars
+
+    calendar = trading_calendar()
+    return EveningBars(bar_store(settings), calendar.opens(calendar.next_session(session)))
+
+
 def records(settings: Settings) -> Records:
     from ordinis.persistence.records import Records
 
@@ -103,7 +112,7 @@ def factors(settings: Settings, session: date) -> tuple[FactorTable | None, str]
 
     try:
         if not settings.factors:
-            return etf_factors(bar_store(settings), session), ""
+            return etf_factors(evening_bars(settings, session), session), ""
         paths = [Path(name.strip()) for name in settings.factors.split(",")]
         return joined([read_parquet(p) if p.suffix == ".parquet" else read_french(p) for p in paths]), ""
     except DataUnavailable as error:

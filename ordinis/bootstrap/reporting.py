@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ordinis.bootstrap.deciding import allocator, costs, rulebook, venue_costs
 from ordinis.bootstrap.learning import CURRENCY, calibrated
-from ordinis.bootstrap.market import bar_store, instruments, records, sample_market, sectors, universe
+from ordinis.bootstrap.market import evening_bars, instruments, records, sample_market, sectors, universe
 from ordinis.bootstrap.trading import ledger
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def report(settings: Settings, session: date) -> Path:
     if sessions:
         # The cost model looks back on a month of returns.
         before = trading_calendar().back(sessions[0], LOOK_BACK)
-        closes = bar_store(settings).history(universe(settings), before, sessions[-1])
+        closes = evening_bars(settings, sessions[-1]).history(universe(settings), before, sessions[-1])
     found = nights(records(settings), settings.account, sessions[0], session) if sessions else {}
     calibration = calibrated(settings, session)
     folder = settings.home.absolute() / "report"

@@ -9,6 +9,7 @@ year, sorted by symbol; how they get there whole or not at all is `parquet_commi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import groupby
@@ -97,11 +98,21 @@ class BarStore:
         return frame
 
     def history(
-        self, symbols: Sequence[str], first: date, last: date, as_of: datetime = DISTANT_FUTURE
+        self,
+        symbols: Sequence[str],
+        first: date,
+        last: date,
+        as_of: datetime = DISTANT_FUTURE,
+        *,
+        late_ones: bool = False,
     ) -> PriceHistory:
-        """The same as arrays, oldest session first; NaN where a symbol has no bar."""
+        """The same as arrays, oldest session first; NaN where a symbol has no bar.
+
+        Args:
+            late_ones: also the first revision of a bar that nobody knew at `as_of`.
+        """
         names = tuple(dict.fromkeys(symbols))
-        table = self._latest(names, first, last, as_of)
+        table = self._latest(names, first, last, as_of, late_ones)
         told = table["session"].to_numpy().astype("datetime64[D]")
         days = np.unique(told)
         if self._calendar and len(days):
@@ -149,21 +160,38 @@ class BarStore:
         stretches = [list(run) for _, run in groupby(enumerate(stored), lambda pair: number[pair[1]] - pair[0])]
         return max(stretches, key=len)[-1][1]
 
-    def _latest(self, symbols: Sequence[str], first: date, last: date, as_of: datetime) -> pa.Table:
+    def _latest(
+        self, symbols: Sequence[str], first: date, last: date, as_of: datetime, late_ones: bool = False
+    ) -> pa.Table:
         if as_of.tzinfo is None:
             raise ValueError(f"naive instant {as_of!r}: every instant is aware UTC")
         tables = self._commits.tables(first, last)
         table = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+        known = pc.field("known_at") <= pa.scalar(as_of, pa.timestamp("us", tz="UTC"))
         table = table.filter(
             pc.field("symbol").isin(pa.array(list(symbols), pa.string()))
             & (pc.field("session") >= pa.scalar(first))
             & (pc.field("session") <= pa.scalar(last))
-            & (pc.field("known_at") <= pa.scalar(as_of, pa.timestamp("us", tz="UTC")))
+            & (known | (pc.field("revision") == 1) if late_ones else known)
         )
         if pc.max(table["revision"]).as_py() in (None, 1):
             return table
         latest = table.group_by(KEY).aggregate([("revision", "max")])
         return table.join(latest, [*KEY, "revision"], [*KEY, "revision_max"], join_type="left semi", use_threads=False)
+
+
+@dataclass(frozen=True)
+class EveningBars:
+    """The store as it was at `as_of`: what is revised later changes no night that is done again.
+
+    A bar that came later still counts by its first revision: a night that had to wait for its bars has them.
+    """
+
+    store: BarStore
+    as_of: datetime
+
+    def history(self, symbols: Sequence[str], first: date, last: date) -> PriceHistory:
+        return self.store.history(symbols, first, last, self.as_of, late_ones=True)
 
 
 def _money(value: float | None) -> Decimal | None:

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ordinis.data.bar_store import SCHEMA, BarStore
+from ordinis.data.bar_store import SCHEMA, BarStore, EveningBars
 from ordinis.data.parquet_commits import ParquetCommits
 from ordinis.data.sample import SampleSource
 from ordinis.domain.market import Bar
@@ -129,6 +129,23 @@ def test_a_reader_sees_the_revision_that_was_known_at_the_time(tmp_path: Path) -
     assert seen(may) == [101.25, 103.0, 104.0, 105.0, 106.0]
     latest = store.read(["AAA"], FIRST, FIRST)
     assert latest[["revision", "source"]].to_numpy().tolist() == [[3, "another"]]
+
+
+def test_a_night_that_is_done_again_sees_what_it_saw_and_what_came_too_late_for_it(tmp_path: Path) -> None:
+    store = BarStore(tmp_path)
+    store.append(known(good_bars(["AAA"])), "given")
+    april, may = datetime(2020, 4, 1, tzinfo=UTC), datetime(2020, 5, 1, tzinfo=UTC)
+    evening = EveningBars(store, april)
+    before = evening.history(["AAA"], FIRST, LAST).closes.tolist()
+    store.append(corrected(101.5, april), "given", revision=True)
+    assert evening.history(["AAA"], FIRST, LAST).closes[:, 0].tolist() == [101.5, *[row[0] for row in before[1:]]]
+    store.append(corrected(99.0, may), "given", revision=True)
+    store.append(good_bars(["BBB"]).assign(known_at=pd.Timestamp(may)), "given")
+    store.append(corrected(77.0, may + timedelta(days=1)).assign(symbol="BBB"), "given", revision=True)
+    seen = evening.history(["AAA", "BBB"], FIRST, LAST).closes
+    assert seen[:, 0].tolist() == [101.5, *[row[0] for row in before[1:]]]
+    assert seen[:, 1].tolist() == good_bars(["BBB"])["close"].tolist(), "the first that was ever known of it"
+    assert np.isnan(store.history(["AAA", "BBB"], FIRST, LAST, april).closes[:, 1]).all()
 
 
 def test_a_revision_that_says_the_same_is_none(tmp_path: Path) -> None:

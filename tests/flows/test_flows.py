@@ -11,9 +11,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from prefect.client.schemas.objects import State
@@ -33,6 +35,8 @@ from flows.ingest import ingest
 from flows.nightly import nightly
 from flows.report import report
 from ordinis import bootstrap
+from ordinis.clock import trading_calendar
+from ordinis.data.bar_store import BarStore
 from ordinis.errors import DataUnavailable
 from ordinis.operations.environments import token
 from ordinis.persistence.jobs import Jobs, JobStatus
@@ -228,11 +232,11 @@ class TestKilled:
 
     CODE = (
         "import sys; from datetime import date; from flows.{step} import {step}; "
-        "{step}(date.fromisoformat(sys.argv[1]))"
+        "{step}(date.fromisoformat(sys.argv[1]), again=bool(sys.argv[2:]))"
     )
 
     @staticmethod
-    def begin(up: Running, home: Path, step: str, **settings: str) -> subprocess.Popen[bytes]:
+    def begin(up: Running, home: Path, step: str, *arguments: str, **settings: str) -> subprocess.Popen[bytes]:
         talk = {
             "PREFECT_API_URL": up.settings.prefect_url,
             "PREFECT_API_AUTH_STRING": token(up.settings.prefect_password_path),
@@ -243,7 +247,7 @@ class TestKilled:
             "ORDINIS_RAY_PORT": str(up.settings.ray_port),
             **settings,
         }
-        command = [sys.executable, "-c", TestKilled.CODE.format(step=step), str(LAST)]
+        command = [sys.executable, "-c", TestKilled.CODE.format(step=step), str(LAST), *arguments]
         with (home / f"{step}.log").open("ab") as told:
             return subprocess.Popen(
                 command, cwd=PROJECT, env={**os.environ, **talk}, stdout=told, stderr=told, start_new_session=True
@@ -290,6 +294,18 @@ class TestKilled:
         assert self.kept(whole)["execution"]
         done = bootstrap.jobs(up.settings.model_copy(update={"home": killed}))
         assert all(done.done(step, LAST) for step in ("calibration", "attribution"))
+        self.revise(whole)
+        for step in ("calibration", "attribution"):
+            assert self.begin(up, whole, step, "again").wait(90) == 0, (whole / f"{step}.log").read_text()[-2000:]
+        assert self.kept(killed) == self.kept(whole), "what is known since changes no night that is done again"
+
+    @staticmethod
+    def revise(home: Path) -> None:
+        """The closes of a month turn out to have been others."""
+        store = BarStore(home / "lake", trading_calendar())
+        bars = store.read(["AAPL", "KO"], LAST - timedelta(days=30), LAST).drop(columns=["source", "revision"])
+        bars["close"] *= np.linspace(1.01, 1.05, len(bars))
+        assert store.append(bars.assign(known_at=pd.Timestamp(datetime.now(UTC))), "mended", revision=True) == len(bars)
 
     def test_without_its_factors_a_night_is_degraded_and_warns(self, up: Running, homes: tuple[Path, Path]) -> None:
         home, _ = homes
