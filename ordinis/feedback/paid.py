@@ -1,8 +1,8 @@
 """What the book's orders paid, beside what the market was like then: executions as a calibration needs them.
 
 Volume and volatility of an order are those that its plan could know: of the sessions before its own, by the bars where
-they have volumes, else the daily volume of the reference file. Orders of which that is not known, or of which nothing
-was kept, are left out and counted.
+they have volumes, else the daily volume of the reference file. Orders of which that is not known, whose bars have been
+restated since, or of which nothing was kept, are left out and counted.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ from ordinis.feedback.calibration import liquidity_buckets
 from ordinis.feedback.cost_fit import PaidCosts
 from ordinis.ports import FloatArray, PriceHistory
 
+RESTATED = 1.2
+"""An order's session that closes so many times above or below its plan has been restated since, as by a split: its
+bars are not in the order's units."""
+
 
 @dataclass(frozen=True)
 class Paid:
@@ -29,7 +33,7 @@ class Paid:
     orders: tuple[Execution, ...]
     """Of each row of `costs`."""
     left_out: int
-    """Orders whose cost, volume or volatility is not known."""
+    """Orders whose cost, volume or volatility is not known in their own units."""
 
 
 def daily_volumes(history: PriceHistory, before: int, reference: Mapping[str, Instrument]) -> dict[str, float]:
@@ -76,6 +80,9 @@ def paid_costs(
             continue
         there = row < len(history.sessions) and history.sessions[row] == order.session
         close = float(history.closes[row, column[order.symbol]]) if there else np.nan
+        moved = close / float(order.arrival)
+        if not (1.0 / RESTATED < moved < RESTATED) and np.isfinite(moved):
+            continue
         sign = 1.0 if order.side is Side.BUY else -1.0
         rows.append(
             (
@@ -83,7 +90,7 @@ def paid_costs(
                 float(order.filled) / volume,
                 sigma,
                 bucket[order.symbol],
-                sign * (close / float(order.arrival) - 1.0),
+                sign * (moved - 1.0),
             )
         )
         kept.append(order)

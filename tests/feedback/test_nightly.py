@@ -96,6 +96,13 @@ class TestPaid:
         np.testing.assert_array_equal(before.volatility, after.volatility)
         np.testing.assert_array_equal(before.participation, after.participation)
 
+    @pytest.mark.parametrize(("by", "kept"), [(0.5, 0), (0.8, 0), (2.0, 0), (0.9, 60), (1.1, 60)])
+    def test_orders_whose_bars_a_split_has_restated_are_left_out(self, by: float, kept: int) -> None:
+        rows, split = orders(60, TRUTH), market()
+        split.closes[:] *= by
+        found = paid_costs(rows, split, REFERENCE, {"BIG": 0, "MID": 1, "TINY": 2})
+        assert (len(found.orders), found.left_out) == (kept, 60 - kept)
+
     def test_what_is_not_known_is_left_out_and_counted(self) -> None:
         rows = orders(40, TRUTH)
         none_kept = replace(rows[0], filled=D(0), price=None)
