@@ -160,6 +160,10 @@ def _advice(symbol: str, rows: Sequence[Execution], expected_bps: Mapping[str, f
 
 def _execution(intent: OrderIntent, sent_at: datetime, session: date, fills: Sequence[Fill], venue: str) -> Execution:
     sign = 1 if intent.side is Side.BUY else -1
+    taken_back: dict[str | None, Decimal] = {}
+    for fill in fills:
+        taken_back[fill.reverses] = taken_back.get(fill.reverses, ZERO) + fill.quantity
+    kept = [f for f in fills if f.reverses is None and f.quantity > taken_back.get(f.exec_id, ZERO)]
     filled = sign * sum((fill.units for fill in fills), ZERO)
     spent = sign * sum((fill.units * fill.price for fill in fills), ZERO)
     return Execution(
@@ -174,7 +178,7 @@ def _execution(intent: OrderIntent, sent_at: datetime, session: date, fills: Seq
         price=spent / filled if filled else None,
         fees=sum((fill.fee for fill in fills), ZERO),
         sent_at=sent_at,
-        first_fill_at=min((fill.at for fill in fills), default=None) if filled else None,
+        first_fill_at=min((fill.at for fill in kept), default=None) if filled else None,
     )
 
 

@@ -12,7 +12,6 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,7 +20,9 @@ import numpy as np
 from ordinis.clock import TradingCalendar
 from ordinis.domain.canonical import to_decimal
 from ordinis.errors import DataUnavailable
+from ordinis.features.view import VIEW_SESSIONS
 from ordinis.monitoring.pnl import Prices
+from ordinis.monitoring.report_prices import closes_at
 from ordinis.monitoring.report_trading import Traded, read_trading
 from ordinis.ports import FloatArray, Ledger, PriceHistory
 
@@ -107,7 +108,7 @@ def read(
         universe: what may be held.
 
     Raises:
-        DataUnavailable: the ledger has not valued that session, or the store lacks the closes of a holding.
+        DataUnavailable: the ledger has not valued that session, or its bars are still to come.
     """
     with ledger.begin(write=False) as unit:
         traded = read_trading(unit)
@@ -117,8 +118,7 @@ def read(
     known, remarks = _known(factors, session, why)
     growth = (traded.equity / traded.equity_before)[: row + 1]
     returns, theirs = _beside(traded.index.sessions[: row + 1], growth, known, calendar)
-    now = _closes_of(traded, bars, session)
-    before = _closes_of(traded, bars, traded.index.sessions[row - 1]) if row else {}
+    before, now, stale = _last_closes(traded, bars, calendar, row)
     weights = _weights(traded, now, row)
     symbols, held, left_out = _complete_returns(bars, calendar, tuple(weights), session)
     others, not_held, _ = _complete_returns(
@@ -152,7 +152,7 @@ def read(
         now=now,
         sessions=history.sessions,
         closes=history.closes,
-        remarks=(*remarks, *_on_left_out(left_out)),
+        remarks=(*remarks, *_on_stale(sorted(weights.keys() & stale), session), *_on_left_out(left_out)),
     )
 
 
@@ -225,25 +225,38 @@ def _by_session(table: FactorTable | None, sessions: tuple[date, ...]) -> FloatA
     return np.array([table.returns[rows[day]] if day in rows else nothing for day in sessions])
 
 
-def _closes_of(traded: Traded, bars: Bars, session: date) -> dict[str, Decimal]:
-    """Of everything that was ever held or traded and has a close in `session`."""
-    symbols = tuple(sorted(traded.symbols))
+def _last_closes(traded: Traded, bars: Bars, calendar: TradingCalendar, row: int) -> tuple[Prices, Prices, set[str]]:
+    """As the ledger values it, the last close of everything that was ever held or traded, and nothing for what never
+    had one: before the session of `row`, and at its close; and the symbols that had none in the session itself.
+
+    Raises:
+        DataUnavailable: nothing has a close in the session: its bars are still to come.
+    """
+    symbols, session = tuple(sorted(traded.symbols)), traded.index.sessions[row]
     if not symbols:
-        return {}
-    history = bars.history(symbols, session, session)
-    found = history.closes[0] if len(history.closes) else np.full(len(symbols), np.nan)
-    return {symbol: to_decimal(close) for symbol, close in zip(symbols, found.tolist(), strict=True) if close == close}
+        return {}, {}, set()
+    history = bars.history(symbols, calendar.back(session, VIEW_SESSIONS), session)
+    if not history.sessions or history.sessions[-1] != session or not np.isfinite(history.closes[-1]).any():
+        raise DataUnavailable("bar store", f"closes of {session}", "ingest them first")
+    days = traded.index.sessions[max(row - 1, 0) : row + 1]
+    told = np.nan_to_num(closes_at(history, symbols, days)).tolist()
+    before, now = (dict(zip(symbols, map(to_decimal, closes), strict=True)) for closes in (told[0], told[-1]))
+    stale = {symbol for symbol, close in zip(symbols, history.closes[-1].tolist(), strict=True) if close != close}
+    return (before if row else {}), now, stale
 
 
 def _weights(traded: Traded, closes: Prices, row: int) -> dict[str, float]:
     """Of equity at the close of row `row`, by symbol held."""
-    session, equity = traded.index.sessions[row], traded.equity[row]
     symbols = tuple(sorted(traded.symbols))
-    units = dict(zip(symbols, traded.units(symbols)[row].tolist(), strict=True))
-    unpriced = [symbol for symbol in symbols if units[symbol] and symbol not in closes]
-    if unpriced:
-        raise DataUnavailable("bar store", f"close of {', '.join(unpriced)} for {session}", "ingest it first")
-    return {symbol: float(units[symbol] * float(closes[symbol]) / equity) for symbol in symbols if units[symbol]}
+    units, equity = traded.units(symbols)[row].tolist(), traded.equity[row]
+    return {s: float(held * float(closes[s]) / equity) for s, held in zip(symbols, units, strict=True) if held}
+
+
+def _on_stale(symbols: list[str], session: date) -> list[str]:
+    if not symbols:
+        return []
+    logger.warning("no close symbols=%s session=%s: valued at the last one", ",".join(symbols), session)
+    return [f"{', '.join(symbols)}: no close in {session}; it counts at its last one, or nothing where it has none."]
 
 
 def _on_left_out(symbols: list[str]) -> list[str]:

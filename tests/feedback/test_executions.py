@@ -71,6 +71,9 @@ def test_a_fill_that_is_heard_twice_counts_once_and_one_taken_back_not_at_all() 
     assert (none.filled, none.price, none.first_fill_at) == (D(0), None, None)
     assert math.isnan(none.shortfall_bps)
     assert math.isnan(none.latency)
+    [rest] = executions([intent()], [first, whole, fill(4, "40", "50.05", later=9.0)], "sim", CALENDAR)
+    assert (rest.filled, rest.latency) == (D(40), 9.0), "what was taken back was not the first"
+    assert row.latency == 2.0, "a part of the first was left"
 
 
 def test_an_order_that_was_never_sent_is_no_execution_and_one_unfilled_lowers_the_rate() -> None:

@@ -233,9 +233,25 @@ def test_a_session_without_a_factor_is_left_out_of_the_regression(ledger: SqlLed
     assert len(looked_at(ledger, bars).returns) == WINDOW - 2
 
 
-def test_a_holding_without_a_close_is_an_error_that_names_it(ledger: SqlLedger, bars: Closes) -> None:
+def test_a_holding_without_a_close_counts_at_its_last_as_in_the_ledger_and_that_is_said(
+    ledger: SqlLedger, bars: Closes
+) -> None:
+    whole = looked_at(ledger, bars)
     bars.closes[-1, bars.symbols.index("KO")] = np.nan
-    with pytest.raises(DataUnavailable, match="close of KO"):
+    book = looked_at(ledger, bars)
+    assert book.now == {**whole.now, "KO": whole.before["KO"]}
+    found = attribute(book, SECTORS)
+    assert f"KO: no close in {LAST}; it counts at its last one, or nothing where it has none." in found.remarks
+    assert found.profit is not None
+    assert found.profit.timing == {}
+    assert found.risk is not None
+    bars.closes[:, bars.symbols.index("KO")] = np.nan
+    assert looked_at(ledger, bars).now["KO"] == 0
+
+
+def test_a_session_whose_bars_are_still_to_come_is_an_error_that_says_so(ledger: SqlLedger, bars: Closes) -> None:
+    bars.closes[-1] = np.nan
+    with pytest.raises(DataUnavailable, match=f"closes of {LAST}"):
         looked_at(ledger, bars)
 
 
