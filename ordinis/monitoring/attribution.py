@@ -55,32 +55,34 @@ SHOCKS = (Shock("Market falls by 10 %", market=-0.1), Shock("Market falls by 20 
 
 def attribute(book: BookHistory, sectors: Mapping[str, str], shocks: Sequence[Shock] = SHOCKS) -> Night:
     """All that is found out about the book on the evening of its session."""
-    remarks = list(book.remarks)
+    remarks, factors = list(book.remarks), book.factors
     model = _model(book, remarks)
     measured = () if model is None else (*book.symbols, *book.others)
     betas = {} if model is None else {symbol: model.all_betas[:, n] for n, symbol in enumerate(measured)}
-    market = {s: float(beta[book.names.index(MARKET)]) for s, beta in betas.items()} if MARKET in book.names else {}
+    market = (
+        {s: float(beta[factors.names.index(MARKET)]) for s, beta in betas.items()} if MARKET in factors.names else {}
+    )
     weights = {symbol: book.weights[symbol] for symbol in book.symbols}
     held = np.array(list(weights.values()))
     covariance = ledoit_wolf(book.held) if weights else np.zeros((0, 0))
     profit = None
     try:
-        profit = session_profit(book.traded, book.session, book.before, book.now, book.names, betas, book.today)
-        if book.today is None and book.due_today:
+        profit = session_profit(book.traded, book.session, book.before, book.now, factors.names, betas, factors.today)
+        if factors.today is None and factors.due_today:
             remarks.append("The factors' returns of this session are not known: its profit is specific whole.")
     except DataUnavailable as missing:
         remarks.append(f"The session's profit is not taken apart: {missing}.")
     return Night(
         session=book.session,
-        factor_source=book.source,
-        factors_through=book.through,
+        factor_source=factors.source,
+        factors_through=factors.through,
         factors=_regression(book, remarks),
         risk=risk_attribution(weights, book.symbols, covariance) if weights else None,
         marginal=_named(book.symbols, marginal_risk(held, covariance)),
         incremental=_named(book.symbols, incremental_risk(held, covariance)) if weights else {},
-        exposures={symbol: _named(book.names, beta) for symbol, beta in betas.items()},
+        exposures={symbol: _named(factors.names, beta) for symbol, beta in betas.items()},
         # The exposures of an earlier time are not those of now.
-        factor_risk=None if model is None or book.late else _factor_risk(book, model, weights),
+        factor_risk=None if model is None or factors.late else _factor_risk(book, model, weights),
         losses=_losses(book, held) if weights else None,
         stress=_stress(book, market, sectors, shocks, remarks),
         forecast=_forecast(book),
@@ -104,37 +106,37 @@ class _Model:
 
 
 def _model(book: BookHistory, remarks: list[str]) -> _Model | None:
-    if not (book.symbols or book.others) or not book.names:
+    if not (book.symbols or book.others) or not book.factors.names:
         return None
-    if not book.daily:
+    if not book.factors.daily:
         # Months explain months: twelve of them say nothing of what is held now.
         return None
-    known = np.isfinite(book.held_factors).all(axis=1)
-    needed = SESSIONS_A_COEFFICIENT * (len(book.names) + 1)
+    known = np.isfinite(book.factors.in_window).all(axis=1)
+    needed = SESSIONS_A_COEFFICIENT * (len(book.factors.names) + 1)
     if known.sum() < needed:
         remarks.append(f"Factors of {known.sum()} sessions are known where {needed} are needed: no risk by factor.")
         return None
     try:
         returns = np.hstack([book.held[known], book.not_held[known]])
-        fitted = rolling_regression(returns, book.held_factors[known], int(known.sum()))
+        fitted = rolling_regression(returns, book.factors.in_window[known], int(known.sum()))
     except ValueError as error:
         remarks.append(f"No risk by factor: {error}.")
         return None
     count, betas = len(book.symbols), fitted.betas[0]
-    return _Model(betas, betas[:, :count], fitted.residual_volatility[0, :count] ** 2, book.held_factors[known])
+    return _Model(betas, betas[:, :count], fitted.residual_volatility[0, :count] ** 2, book.factors.in_window[known])
 
 
 def _factor_risk(book: BookHistory, model: _Model, weights: Mapping[str, float]) -> FactorRisk:
     return factor_risk(
-        weights, book.symbols, model.betas, book.names, ledoit_wolf(model.factors), model.residual_variance
+        weights, book.symbols, model.betas, book.factors.names, ledoit_wolf(model.factors), model.residual_variance
     )
 
 
 def _regression(book: BookHistory, remarks: list[str]) -> FactorAttribution | None:
-    if not book.names or len(book.returns) < SESSIONS_A_COEFFICIENT * (len(book.names) + 1):
+    if not book.factors.names or len(book.returns) < SESSIONS_A_COEFFICIENT * (len(book.factors.names) + 1):
         return None
     try:
-        return factor_attribution(book.returns, book.factors, book.names, NEWEY_WEST_LAGS)
+        return factor_attribution(book.returns, book.factors.beside, book.factors.names, NEWEY_WEST_LAGS)
     except ValueError as error:
         remarks.append(f"No factors of the return: {error}.")
         return None
@@ -182,10 +184,10 @@ def _stress(
 
 
 def _forecast(book: BookHistory) -> FactorForecast | None:
-    known = book.held_factors[np.isfinite(book.held_factors).all(axis=1)]
-    if not book.names or not book.daily or len(known) <= 2 * LEAST_TO_FORECAST:
+    known = book.factors.in_window[np.isfinite(book.factors.in_window).all(axis=1)]
+    if not book.factors.names or not book.factors.daily or len(known) <= 2 * LEAST_TO_FORECAST:
         return None
-    return forecast_factors(known, book.names)
+    return forecast_factors(known, book.factors.names)
 
 
 def _named(names: Sequence[str], values: FloatArray) -> dict[str, float]:

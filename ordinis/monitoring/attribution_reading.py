@@ -41,19 +41,10 @@ class Bars(Protocol):
 
 
 @dataclass(frozen=True)
-class BookHistory:
-    """T times of the book, W sessions of N held symbols, L sessions of all prices there are."""
+class FactorHistory:
+    """What was known of F factors on the evening of a session."""
 
-    session: date
-    traded: Traded
-    growth: FloatArray
-    """Of the book, per valued session, oldest first: 1 plus its return."""
-    returns: FloatArray
-    """(T,) of the book above the risk-free rate where the factors' source knows one, oldest first."""
-    factors: FloatArray
-    """(T, F)."""
     names: tuple[str, ...]
-    """F factors."""
     source: str
     through: date | None
     """The last factor returns that were known."""
@@ -65,6 +56,23 @@ class BookHistory:
     """Whether the factors' returns of the session are out on its evening."""
     today: FloatArray | None
     """(F,) of the session itself, since the valued session before; None where they are not known."""
+    beside: FloatArray
+    """(T, F) over the times of the book's returns."""
+    in_window: FloatArray
+    """(W, F) over the sessions of the window; NaN where not known."""
+
+
+@dataclass(frozen=True)
+class BookHistory:
+    """T times of the book, W sessions of N held symbols, L sessions of all prices there are."""
+
+    session: date
+    traded: Traded
+    growth: FloatArray
+    """Of the book, per valued session, oldest first: 1 plus its return."""
+    returns: FloatArray
+    """(T,) of the book above the risk-free rate where the factors' source knows one, oldest first."""
+    factors: FactorHistory
     weights: Mapping[str, float]
     """Fraction of equity at the last close, by symbol held."""
     symbols: tuple[str, ...]
@@ -75,8 +83,6 @@ class BookHistory:
     """What may be held and is not, with a complete window."""
     not_held: FloatArray
     """(W, M) returns of `others`."""
-    held_factors: FloatArray
-    """(W, F) over the same sessions; NaN where not known."""
     before: Prices
     """Closes of the valued session before, by symbol held or traded."""
     now: Prices
@@ -117,37 +123,26 @@ def read(
     row = traded.index.sessions.index(session)
     known, remarks = _known(factors, session, why)
     growth = (traded.equity / traded.equity_before)[: row + 1]
-    returns, theirs = _beside(traded.index.sessions[: row + 1], growth, known, calendar)
+    returns, beside = _beside(traded.index.sessions[: row + 1], growth, known, calendar)
+    source = "none" if factors is None else factors.source
     before, now, stale = _last_closes(traded, bars, calendar, row)
     weights = _weights(traded, now, row)
     symbols, held, left_out = _complete_returns(bars, calendar, tuple(weights), session)
     others, not_held, _ = _complete_returns(
         bars, calendar, tuple(symbol for symbol in universe if symbol not in weights), session
     )
-    sessions = tuple(calendar.between(calendar.back(session, WINDOW), session))
-    daily = known is None or known.period == "session"
     history = bars.history(tuple(weights), date.min, session)
-    since = traded.index.sessions[row - 1] if row else calendar.previous_session(session)
-    today = _compounded(known, since, session, calendar) if known is not None and daily else None
     return BookHistory(
         session=session,
         traded=traded,
         growth=growth,
         returns=returns,
-        factors=theirs,
-        names=() if known is None else known.names,
-        source="none" if factors is None else factors.source,
-        through=None if known is None or not known.dates else known.dates[-1],
-        daily=daily,
-        late=known is not None and known.late(session),
-        due_today=known is not None and daily and known.due(session) == session,
-        today=None if today is None or not np.isfinite(today).all() else today,
+        factors=_factor_history(known, source, beside, traded.index.sessions[: row + 1], calendar),
         weights=weights,
         symbols=symbols,
         held=held,
         others=others,
         not_held=not_held,
-        held_factors=_by_session(known, sessions[1:]) if daily else np.zeros((len(sessions) - 1, 0)),
         before=before,
         now=now,
         sessions=history.sessions,
@@ -168,6 +163,31 @@ def _known(table: FactorTable | None, session: date, why: str) -> tuple[FactorTa
         f"Factor returns of {table.source} are late: the last are of {last}, those up to {known.due(session)} should "
         f"be out. Risk is by plain covariance until they come."
     ]
+
+
+def _factor_history(
+    table: FactorTable | None, source: str, beside: FloatArray, valued_in: tuple[date, ...], calendar: TradingCalendar
+) -> FactorHistory:
+    """Of what was known of them by the last of the sessions that the book was `valued_in`."""
+    session = valued_in[-1]
+    window = tuple(calendar.between(calendar.back(session, WINDOW), session))[1:]
+    if table is None:
+        nothing = np.zeros((len(window), 0))
+        return FactorHistory((), source, None, True, False, False, None, beside, nothing)
+    daily = table.period == "session"
+    since = valued_in[-2] if len(valued_in) > 1 else calendar.previous_session(session)
+    today = _compounded(table, since, session, calendar)
+    return FactorHistory(
+        names=table.names,
+        source=source,
+        through=table.dates[-1] if table.dates else None,
+        daily=daily,
+        late=table.late(session),
+        due_today=daily and table.due(session) == session,
+        today=today if daily and np.isfinite(today).all() else None,
+        beside=beside,
+        in_window=_by_session(table, window) if daily else np.zeros((len(window), 0)),
+    )
 
 
 def _beside(
@@ -216,10 +236,8 @@ def _risk_free(table: FactorTable, after: date, last: date) -> float:
     return float(np.prod(1.0 + np.nan_to_num(table.risk_free[_rows(table, after, last)])) - 1.0)
 
 
-def _by_session(table: FactorTable | None, sessions: tuple[date, ...]) -> FloatArray:
+def _by_session(table: FactorTable, sessions: tuple[date, ...]) -> FloatArray:
     """(W, F) NaN where the table has no row."""
-    if table is None:
-        return np.zeros((len(sessions), 0))
     rows = {day: row for row, day in enumerate(table.dates)}
     nothing = np.full(len(table.names), np.nan)
     return np.array([table.returns[rows[day]] if day in rows else nothing for day in sessions])

@@ -18,7 +18,7 @@ from ordinis.domain.orders import Fill, Side
 from ordinis.domain.portfolio import Movement, Valuation
 from ordinis.errors import DataUnavailable
 from ordinis.monitoring.attribution import SHOCKS, attribute
-from ordinis.monitoring.attribution_reading import WINDOW, BookHistory, read, valued
+from ordinis.monitoring.attribution_reading import WINDOW, BookHistory, FactorHistory, read, valued
 from ordinis.monitoring.findings import Night, night_of, nights, save, text_of
 from ordinis.monitoring.report_trading import SessionIndex, Traded
 from ordinis.persistence.engine import connect
@@ -131,9 +131,8 @@ def test_exposures_of_a_symbol_are_within_two_standard_errors_of_what_was_plante
         stock = factors @ planted + rng.normal(0.0, 0.01, WINDOW)
         design = np.column_stack([np.ones(WINDOW), factors])
         error = 0.01 * np.sqrt(np.diag(np.linalg.inv(design.T @ design))[1:])
-        book = dataclasses.replace(
-            EMPTY, symbols=("KO",), weights={"KO": 1.0}, held=stock[:, None], held_factors=factors, names=FACTORS
-        )
+        known = dataclasses.replace(EMPTY.factors, names=FACTORS, in_window=factors)
+        book = dataclasses.replace(EMPTY, symbols=("KO",), weights={"KO": 1.0}, held=stock[:, None], factors=known)
         found = np.array(list(attribute(book, SECTORS).exposures["KO"].values()))
         near += int((np.abs(found - planted) <= 2.0 * error).sum())
     assert near >= 0.9 * 120
@@ -141,9 +140,9 @@ def test_exposures_of_a_symbol_are_within_two_standard_errors_of_what_was_plante
 
 EMPTY = BookHistory(
     session=LAST, traded=Traded(SessionIndex([]), [], [], [], [], {}), growth=np.ones(1), returns=np.zeros(0),
-    factors=np.zeros((0, 6)), names=(), source="planted", through=LAST, daily=True, late=False, due_today=False,
-    today=None, weights={}, symbols=(), held=np.zeros((WINDOW, 0)), others=(), not_held=np.zeros((WINDOW, 0)),
-    held_factors=np.zeros((WINDOW, 0)), before={}, now={}, sessions=(), closes=np.zeros((0, 0)), remarks=(),
+    factors=FactorHistory((), "planted", LAST, True, False, False, None, np.zeros((0, 6)), np.zeros((WINDOW, 0))),
+    weights={}, symbols=(), held=np.zeros((WINDOW, 0)), others=(), not_held=np.zeros((WINDOW, 0)), before={}, now={},
+    sessions=(), closes=np.zeros((0, 0)), remarks=(),
 )  # fmt: skip
 
 
@@ -212,8 +211,13 @@ def test_where_the_ledger_skips_sessions_both_sides_span_the_gap(tmp_path: Path,
 
 def test_a_book_of_fewer_than_42_returns_has_no_regression(ledger: SqlLedger, bars: Closes) -> None:
     early = looked_at(ledger, bars)
-    assert attribute(dataclasses.replace(early, returns=early.returns[:42], factors=early.factors[:42]), {}).factors
-    short = dataclasses.replace(early, returns=early.returns[:41], factors=early.factors[:41])
+
+    def first(count: int) -> BookHistory:
+        beside = dataclasses.replace(early.factors, beside=early.factors.beside[:count])
+        return dataclasses.replace(early, returns=early.returns[:count], factors=beside)
+
+    assert attribute(first(42), {}).factors
+    short = first(41)
     assert attribute(short, {}).factors is None
 
 
