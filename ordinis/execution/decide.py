@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from datetime import date
+from textwrap import shorten
 from typing import Any
 
 from ordinis.clock import TradingCalendar
@@ -42,6 +43,8 @@ REGIME_AXES = ("volatility", "trend", "correlation", "liquidity")
 NO_ANSWER = (AllocationUnavailable, AllocationRefused, InfeasibleLimits, SolverFailed, StaleView)
 CUT = 1e-9
 """A rule that moves a weight by less has not demanded a trade."""
+LONGEST_REASON = 500
+"""Characters of an allocator's reason that a decision keeps."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,7 @@ class Desk:
             orders=orders,
             status=DecisionStatus.REFUSED if review.refused else DecisionStatus.APPROVED,
             approved_by=f"rulebook {self.rulebook.profile}",
-            reason="; ".join(text for text in (note, review.reason) if text),
+            reason="; ".join(text for text in (note, why_held(answer), review.reason) if text),
         )
         verdicts = (*review.verdicts, self._certified(review, answer))
         parts = tuple((answer.allocator, symbol, weight) for symbol, weight in sorted(answer.weights.items()))
@@ -211,6 +214,12 @@ class Desk:
         if broken:
             detail += f"; carried past by prices: {', '.join(broken)}"
         return Verdict("certificate", -certificate.tolerance, certificate.worst, certificate.holds, detail)
+
+
+def why_held(answer: Allocation) -> str:
+    """What an allocator that holds the book says of it, in at most a few lines; empty for one that does not."""
+    told = answer.trace.get("hold") if answer.rung is Rung.HOLD else None
+    return f"hold: {shorten(str(told), LONGEST_REASON)}" if told else ""
 
 
 def checked(answer: Allocation) -> Allocation:

@@ -116,6 +116,18 @@ def test_after_a_daily_loss_the_bands_still_hold() -> None:
     assert trades(a_book(held | {"S0": 0.02}, loss=0.03), EVEN) == {}
 
 
+def test_why_an_allocator_holds_is_part_of_the_decision() -> None:
+    holds = replace(asked({"S0": 0.1}, Rung.HOLD), trace={"hold": "sector cap, invested_target: no weights meet both"})
+    decided = DESK.decide(VIEW, a_book({"S0": 0.1}), holds, Source.MODEL, "baseline: late").decision
+    assert decided.reason == "baseline: late; hold: sector cap, invested_target: no weights meet both"
+    assert (
+        DESK.decide(VIEW, a_book({"S0": 0.1}), replace(holds, rung=Rung.CLOSED_FORM), Source.MODEL).decision.reason
+        == ""
+    )
+    endless = replace(holds, trace={"hold": "many words " * 1000})
+    assert len(DESK.decide(VIEW, a_book({"S0": 0.1}), endless, Source.MODEL).decision.reason) < 600
+
+
 def test_the_verdict_on_a_book_as_it_stands_is_named_apart() -> None:
     # The proposal stays under its cap, the holding does not.
     book = a_book({"S0": 0.23, "S1": 0.1})
