@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
+from threading import get_ident
+
+ABANDONED = 3600.0
+"""Seconds after which what a writer has left beside the file is nobody's: it was killed."""
 
 
 def replace_text(path: Path, text: str) -> None:
     """Put `text` in the place of the file at `path`, or make it; who reads meanwhile sees the one or the other.
 
     Raises:
-        OSError: it cannot be written; the file is as it was.
+        OSError: it cannot be written, and the file is as it was; or it is written and may not outlive a power cut.
     """
-    # Named by the process, so that two that write at once do not write into one file.
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
+    _clear(path)
+    # Of this thread alone, so that two that write at once do not write into one file.
+    fresh = path.with_name(f"{path.name}.{os.getpid()}-{get_ident()}.new")
     try:
         with fresh.open("w", encoding="utf-8") as file:
             file.write(text)
@@ -35,3 +41,10 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _clear(path: Path) -> None:
+    for left in path.parent.glob(f"{path.name}.*.new"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                left.unlink()

@@ -46,6 +46,15 @@ def test_what_cannot_be_written_leaves_the_old(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == [folder, path]
 
 
+def test_what_a_killed_writer_left_is_cleared_away_after_a_while(tmp_path: Path) -> None:
+    path, old, young = tmp_path / "told", tmp_path / "told.123-4.new", tmp_path / "told.125-6.new"
+    for left in (old, young):
+        left.write_text("half")
+    os.utime(old, (time.time() - 4000, time.time() - 4000))
+    replace_text(path, "whole")
+    assert sorted(tmp_path.iterdir()) == [path, young], "the younger may be somebody's who is writing now"
+
+
 def test_a_reader_never_sees_a_part_and_neither_does_a_crash(tmp_path: Path) -> None:
     path = tmp_path / "told"
     replace_text(path, "a" * LONG)

@@ -54,7 +54,8 @@ def execution_price(
     slippage = to_decimal(costs.slippage(instrument.symbol, float(quantity * price), share, volatility))
     if side is Side.BUY:
         return (price * (1 + slippage)).quantize(PRICE_STEP, ROUND_CEILING)
-    return (price * (1 - slippage)).quantize(PRICE_STEP, ROUND_FLOOR)
+    # However little is traded in it, nobody pays to be rid of it.
+    return max((price * (1 - slippage)).quantize(PRICE_STEP, ROUND_FLOOR), PRICE_STEP)
 
 
 def expected_cash(
@@ -75,7 +76,8 @@ def measured_volumes(symbols: Sequence[str], volumes: FloatArray | None) -> Mapp
     """Mean of the last 21 sessions in `volumes` (T, N), by symbol; without those that lack one."""
     if volumes is None or len(volumes) < VOLATILITY_SESSIONS:
         return {}
-    means = volumes[-VOLATILITY_SESSIONS:].mean(axis=0)
+    # In one layout, so that the same numbers have the same mean to the last bit.
+    means = np.ascontiguousarray(volumes[-VOLATILITY_SESSIONS:]).mean(axis=0)
     return {symbol: mean for symbol, mean in zip(symbols, means.tolist(), strict=True) if mean == mean}
 
 

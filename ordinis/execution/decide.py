@@ -219,7 +219,10 @@ class Desk:
 def why_held(answer: Allocation) -> str:
     """What an allocator that holds the book says of it, in at most a few lines; empty for one that does not."""
     told = answer.trace.get("hold") if answer.rung is Rung.HOLD else None
-    return f"hold: {shorten(str(told), LONGEST_REASON)}" if told else ""
+    # It may come from another program: no database takes every character.
+    printable = "".join(letter if letter.isprintable() else " " for letter in str(told or ""))
+    reason = shorten(printable, LONGEST_REASON)
+    return f"hold: {reason}" if reason else ""
 
 
 def checked(answer: Allocation) -> Allocation:

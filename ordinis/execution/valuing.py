@@ -60,6 +60,8 @@ def standing(engine: OrderEngine, symbols: Sequence[str], closes: Mapping[str, D
 def value(ledger: Ledger, event: SessionClosed, closes: Mapping[str, Decimal]) -> None:
     """Store what the book is worth at the closes of a session, once."""
     with ledger.begin() as unit:
+        # A person's command may book what the broker told meanwhile: it must be in the value and its marks, or in none.
+        unit.book.hold_still()
         cash, holdings = unit.book.cash(), _priced(unit.book.holdings(), closes)
         gross = sum((units * closes[symbol] for symbol, units in holdings.items()), ZERO)
         equity = cash + gross

@@ -125,7 +125,7 @@ def read(
     growth = (traded.equity / traded.equity_before)[: row + 1]
     returns, beside = _beside(traded.index.sessions[: row + 1], growth, known, calendar)
     source = "none" if factors is None else factors.source
-    before, now, stale = _last_closes(traded, bars, calendar, row)
+    before, now, stale = _last_closes(traded, bars, calendar, row, universe)
     weights = _weights(traded, now, row)
     symbols, held, left_out = _complete_returns(bars, calendar, tuple(weights), session)
     others, not_held, _ = _complete_returns(
@@ -243,22 +243,24 @@ def _by_session(table: FactorTable, sessions: tuple[date, ...]) -> FloatArray:
     return np.array([table.returns[rows[day]] if day in rows else nothing for day in sessions])
 
 
-def _last_closes(traded: Traded, bars: Bars, calendar: TradingCalendar, row: int) -> tuple[Prices, Prices, set[str]]:
+def _last_closes(
+    traded: Traded, bars: Bars, calendar: TradingCalendar, row: int, universe: tuple[str, ...]
+) -> tuple[Prices, Prices, set[str]]:
     """As the ledger values it, the last close of everything that was ever held or traded, and nothing for what never
     had one: before the session of `row`, and at its close; and the symbols that had none in the session itself.
 
     Raises:
-        DataUnavailable: nothing has a close in the session: its bars are still to come.
+        DataUnavailable: nothing that was or may be held has a close in the session: its bars are still to come.
     """
-    symbols, session = tuple(sorted(traded.symbols)), traded.index.sessions[row]
-    if not symbols:
+    symbols, session = tuple(sorted({*traded.symbols, *universe})), traded.index.sessions[row]
+    if not traded.symbols:
         return {}, {}, set()
     history = bars.history(symbols, calendar.back(session, VIEW_SESSIONS), session)
     if not history.sessions or history.sessions[-1] != session or not np.isfinite(history.closes[-1]).any():
         raise DataUnavailable("bar store", f"closes of {session}", "ingest them first")
-    days = traded.index.sessions[max(row - 1, 0) : row + 1]
-    told = np.nan_to_num(closes_at(history, symbols, days)).tolist()
-    before, now = (dict(zip(symbols, map(to_decimal, closes), strict=True)) for closes in (told[0], told[-1]))
+    mine, days = tuple(sorted(traded.symbols)), traded.index.sessions[max(row - 1, 0) : row + 1]
+    told = np.nan_to_num(closes_at(history, mine, days)).tolist()
+    before, now = (dict(zip(mine, map(to_decimal, closes), strict=True)) for closes in (told[0], told[-1]))
     stale = {symbol for symbol, close in zip(symbols, history.closes[-1].tolist(), strict=True) if close != close}
     return (before if row else {}), now, stale
 

@@ -64,12 +64,15 @@ def expected_costs(
             continue
         if not trade.quantity:
             continue
-        if closes is not None and trade.row not in known:
-            before = bisect_left(closes.sessions, sessions[trade.row])
+        # What was told late was decided in its own session.
+        by_time = traded.index.row(trade.at)
+        row = trade.row if by_time is None else min(by_time, trade.row)
+        if closes is not None and row not in known:
+            before = bisect_left(closes.sessions, sessions[row])
             volumes = None if closes.volumes is None else closes.volumes[:before]
             measured = measured_volumes(closes.symbols, volumes)
-            known[trade.row] = session_volatility(closes.symbols, closes.closes[:before]), measured
-        volatility, measured = known.get(trade.row, ({}, {}))
+            known[row] = session_volatility(closes.symbols, closes.closes[:before]), measured
+        volatility, measured = known.get(row, ({}, {}))
         model = (of_decisions or {}).get(trade.decision or "", costs)
         notional = abs(trade.quantity) * trade.planned_price
         volume = measured.get(trade.symbol) or adv.get(trade.symbol)

@@ -62,7 +62,7 @@ def collect(
         calibration: what the last night made of the orders' costs, and the orders beside the market.
         closes: to price the holdings at each close; without them the report shows the decided weights.
         costs: the model whose expectation is compared with what was paid, where a decision does not say its own.
-        adv: average daily volume in shares by symbol, for the model's impact.
+        adv: average daily volume in units by symbol, for the model's impact, where `closes` measure none.
         currency: of the account.
         rng: draws the bootstrap of Sharpe differences; without it there are no intervals.
         last: session that the report ends with; None for the last that was valued.

@@ -22,7 +22,7 @@ def on_trading(traded: Traded, closes: PriceHistory | None, symbols: Sequence[st
     told = []
     if traded.later_fills:
         told.append(f"Told after the last valuation, and not in these figures: {plural(traded.later_fills, 'fill')}.")
-    unplanned = sum(trade.slippage is None for trade in traded.trades)
+    unplanned = len({trade.order for trade in traded.trades if trade.slippage is None})
     if unplanned:
         told.append(f"Without a planned price in the ledger: {plural(unplanned, 'order')}, whose slippage is left out.")
     if len(traded.index) and traded.unfunded:
@@ -43,7 +43,8 @@ def on_expected_costs(
     if closes is None:
         return ["No closes were given: expected costs leave impact out, which needs volatility."]
     told = []
-    unknown = sorted(symbols - adv.keys() - measured_volumes(closes.symbols, closes.volumes).keys())
+    measured = measured_volumes(closes.symbols, closes.volumes)
+    unknown = sorted(symbols - adv.keys() - {symbol for symbol, volume in measured.items() if volume})
     if unknown:
         told.append(f"No daily volume is known for {_listed(unknown)}: their expected cost leaves impact out.")
     sessions = [traded.index.sessions[trade.row] for trade in traded.trades]

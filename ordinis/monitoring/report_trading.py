@@ -4,7 +4,7 @@ A fill belongs to the first session whose valuation holds it, which is the one a
 With f a fill, s its sign (+1 for a buy), q its quantity, p its price and r the price at which its order was planned,
 
     slippage = s q (p - r)                  positive when the market was worse than the plan
-    turnover = max(bought, sold, 0) / E     half of all changes of weight, cash included
+    turnover = max(bought, sold) / E        half of all changes of weight, cash included
 
 and E the equity before trading. A fill that takes back another one takes back its slippage and turnover too; of the
 turnover of a session that is over, nothing. Money is summed in Decimal.
@@ -53,6 +53,8 @@ class Trade:
     row: int
     order: str
     """Its id; of a fill that no order here asked for, the execution's."""
+    at: datetime
+    """Of the first of the fills."""
     decision: str | None
     """Id of the decision that asked for it; None for what nobody here decided."""
     symbol: str
@@ -107,7 +109,7 @@ class Traded:
         gathered: dict[tuple[int, str], list[Fill]] = {}
         for row, fill in self.placed_fills:
             if row is not None:
-                gathered.setdefault((row, fill.client_order_id or fill.exec_id), []).append(fill)
+                gathered.setdefault((row, fill.client_order_id or fill.reverses or fill.exec_id), []).append(fill)
         return tuple(_trade(row, order, parts, asked.get(order)) for (row, order), parts in gathered.items())
 
     @property
@@ -134,9 +136,9 @@ class Traded:
     @property
     def turnover(self) -> FloatArray:
         """(T,) one-way, as a fraction of the equity before trading."""
-        bought = self._by_session([(trade.row, trade.bought) for trade in self.trades])
-        sold = self._by_session([(trade.row, trade.sold) for trade in self.trades])
-        return np.asarray(np.maximum(np.maximum(bought, sold), 0.0) / self.equity_before, dtype=np.float64)
+        bought = self._by_session([(trade.row, max(trade.bought, ZERO)) for trade in self.trades])
+        sold = self._by_session([(trade.row, max(trade.sold, ZERO)) for trade in self.trades])
+        return np.asarray(np.maximum(bought, sold) / self.equity_before, dtype=np.float64)
 
     @property
     def slippage(self) -> FloatArray:
@@ -163,8 +165,8 @@ class Traded:
         return np.asarray(np.cumsum(held, axis=0), dtype=np.float64)
 
     @cached_property
-    def _movement_marks(self) -> list[int] | None:
-        return _complete([row.movements for row in self.valuations])
+    def _movement_marks(self) -> list[int]:
+        return _newest([row.movements for row in self.valuations])
 
     def row_of(self, moved: Movement) -> int | None:
         """The first session whose valuation holds a movement: not always that of its date."""
@@ -173,15 +175,19 @@ class Traded:
     @cached_property
     def placed_fills(self) -> tuple[tuple[int | None, Fill], ...]:
         """Each fill with the row of the first session whose valuation holds it; None where none does yet."""
-        marks = _complete([row.events for row in self.valuations])
+        marks = _newest([row.events for row in self.valuations])
         return tuple((self._row(marks, self.told[fill.exec_id], fill.at), fill) for fill in self.fills)
 
-    def _row(self, marks: list[int] | None, place: int, at: datetime) -> int | None:
-        """By place in the ledger, or by time where the ledger is older than its valuations' marks."""
-        if marks is None:
-            return self.index.row(at)
-        found = bisect_left(marks, place)
-        return found if found < len(marks) else None
+    def _row(self, marks: list[int], place: int, at: datetime) -> int | None:
+        """By place in the ledger, which the newest valuations have marked; by time as far as the others go."""
+        unmarked = len(self.valuations) - len(marks)
+        found = unmarked + bisect_left(marks, place)
+        if found > unmarked or not unmarked:
+            return found if found < len(self.valuations) else None
+        by_time = self.index.row(at)
+        if not marks:
+            return by_time
+        return unmarked if by_time is None else min(by_time, unmarked)
 
     def _by_session(self, parts: Sequence[tuple[int | None, Decimal]]) -> FloatArray:
         """(T,) sums of money by row; a part without a row came after the last close."""
@@ -202,9 +208,10 @@ def read_trading(unit: UnitOfWork, last: date | None = None) -> Traded:
     return Traded(SessionIndex(valuations), valuations, book.fills(), book.movements(), orders, told)
 
 
-def _complete(marks: Sequence[int | None]) -> list[int] | None:
-    known = [mark for mark in marks if mark is not None]
-    return known if len(known) == len(marks) else None
+def _newest(marks: Sequence[int | None]) -> list[int]:
+    """Those of the newest valuations; those of an older ledger have none."""
+    unmarked = max((row + 1 for row, mark in enumerate(marks) if mark is None), default=0)
+    return [mark for mark in marks[unmarked:] if mark is not None]
 
 
 def _trade(row: int, order: str, parts: Sequence[Fill], intent: OrderIntent | None) -> Trade:
@@ -221,6 +228,7 @@ def _trade(row: int, order: str, parts: Sequence[Fill], intent: OrderIntent | No
     return Trade(
         row=row,
         order=order,
+        at=min(fill.at for fill in parts),
         decision=None if intent is None else intent.decision_id,
         symbol=parts[0].symbol,
         bought=bought,

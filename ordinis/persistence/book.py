@@ -1,7 +1,8 @@
 """Fills and movements as they are kept, and the balances that follow from them.
 
 Balances are changed in the same transaction as the row that changes them, in Decimal arithmetic; `integrity` makes
-them again from the rows.
+them again from the rows. An account's fills and movements are booked by one transaction after the other, also where a
+person's command books beside the trading process.
 """
 
 from __future__ import annotations
@@ -96,6 +97,7 @@ class SqlBook:
     # what happened
 
     def fill(self, row: Fill, *, source: str, received_at: datetime) -> bool:
+        self.hold_still()
         booked = read(self._connection, BY_EXEC_ID, _fill, mine=self._account, execution=row.exec_id)
         if booked:
             if booked[0] != row:
@@ -154,6 +156,7 @@ class SqlBook:
         return chain.head(self._connection, order_event).length
 
     def movement(self, row: Movement) -> bool:
+        self.hold_still()
         if read(self._connection, BY_ACTIVITY, _row, mine=self._account, activity=row.activity_id):
             return False
         chain.append(
@@ -184,6 +187,10 @@ class SqlBook:
         return chain.head(self._connection, movement).length
 
     # worth
+
+    def hold_still(self) -> None:
+        # The chain that fills are appended to, so that whoever moves orders and books fills waits in one line.
+        chain.hold(self._connection, order_event)
 
     def value(self, row: Valuation) -> bool:
         if read(self._connection, OF_SESSION, _row, mine=self._account, day=row.session):
@@ -220,6 +227,7 @@ class SqlBook:
         return self._balance()[1]
 
     def set_watermark(self, at: datetime) -> None:
+        self.hold_still()
         self._set_balance(self.cash(), at)
 
     def _positions(self) -> Sequence[dict[str, Any]]:

@@ -39,19 +39,25 @@ _heads: WeakKeyDictionary[Transaction, dict[str, Head]] = WeakKeyDictionary()
 """The heads that a transaction has appended to: until it ends nobody else can."""
 
 
-def append(connection: Connection, table: Table, values: Mapping[str, Any]) -> None:
-    """Insert `values` as the next row of `table`."""
-    transaction = connection.get_transaction()
-    mine = {} if transaction is None else _heads.setdefault(transaction, {})
-    last = mine.get(table.name)
-    if last is None:
+def hold(connection: Connection, table: Table) -> dict[str, Head]:
+    """Let nobody else append to `table` until this transaction ends; the ends of the chains that are held."""
+    transaction = connection.get_transaction() or connection.begin()
+    mine = _heads.setdefault(transaction, {})
+    if table.name not in mine:
         # SQLite has one writer anyway.
         one_writer = connection.dialect.name == "sqlite"
-        last = head(connection, table) if one_writer else _locked_head(connection, table)
+        mine[table.name] = head(connection, table) if one_writer else _locked_head(connection, table)
+    return mine
+
+
+def append(connection: Connection, table: Table, values: Mapping[str, Any]) -> None:
+    """Insert `values` as the next row of `table`."""
+    held = hold(connection, table)
+    last = held[table.name]
     content = {name: values.get(name) for name in _content_columns(table)}
     here = Head(last.length + 1, _hash(last.hash, canonical(content)))
     write(connection, _insert(table), {**content, "seq": here.length, "prev_hash": last.hash, "hash": here.hash})
-    mine[table.name] = here
+    held[table.name] = here
 
 
 def head(connection: Connection, table: Table) -> Head:

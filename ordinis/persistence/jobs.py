@@ -17,9 +17,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from sqlalchemy import ColumnElement, Engine, bindparam, func, insert, select, update
+from sqlalchemy.exc import OperationalError
 
 from ordinis.errors import NotFound, StoreUnavailable
-from ordinis.persistence.engine import sqlite_file
+from ordinis.persistence.engine import shown, sqlite_file
 from ordinis.persistence.record_database import RecordDatabase
 from ordinis.persistence.record_tables import job_run
 
@@ -59,7 +60,11 @@ class Jobs(RecordDatabase):
 
     @contextmanager
     def alone(self, job: str) -> Iterator[None]:
-        """Nobody else does `job` meanwhile; waits for whoever does."""
+        """Nobody else does `job` meanwhile; waits for whoever does, however long.
+
+        Raises:
+            StoreUnavailable: there is no lock to be had.
+        """
         name = f"{job} {self._owner(job)}".strip()
         file = sqlite_file(self._engine)
         if self._engine.dialect.name == "postgresql":
@@ -141,10 +146,17 @@ def _file_lock(path: Path, name: str) -> Iterator[None]:
 
 @contextmanager
 def _database_lock(engine: Engine, role: str, name: str) -> Iterator[None]:
-    with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-        # Not from the pool, which would keep the session, and with it the lock, for others.
-        connection.detach()
-        if not connection.execute(TRY_LOCK, {"role": role}).scalar_one():
-            logger.warning("%s is being done by another program: waiting for it", name)
-            connection.execute(LOCK, {"role": role})
+    try:
+        connection = engine.execution_options(isolation_level="AUTOCOMMIT").connect()
+    except OperationalError as error:
+        raise StoreUnavailable(shown(engine), str(error.orig)) from error
+    # Not from the pool, which would keep the session, and with it the lock, for others.
+    connection.detach()
+    with connection:
+        try:
+            if not connection.execute(TRY_LOCK, {"role": role}).scalar_one():
+                logger.warning("%s is being done by another program: waiting for it", name)
+                connection.execute(LOCK, {"role": role})
+        except OperationalError as error:
+            raise StoreUnavailable(shown(engine), str(error.orig)) from error
         yield

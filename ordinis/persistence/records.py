@@ -60,7 +60,7 @@ class RejectedRow(Protocol):
 
 
 class Records(RecordDatabase):
-    """Of every job and account."""
+    """Of every account."""
 
     def add_batch(
         self,

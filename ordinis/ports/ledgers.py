@@ -171,6 +171,9 @@ class Book(Protocol):
     def last_movement(self) -> int:
         """Place of the newest movement; 0 before the first."""
 
+    def hold_still(self) -> None:
+        """Let nobody else book a fill or a movement until this transaction ends: what is read now stays so."""
+
     def value(self, valuation: Valuation) -> bool:
         """Store a session's valuation once; False when the session already has one."""
 

@@ -222,12 +222,20 @@ def test_volume_is_that_of_the_last_twenty_one_sessions_where_all_are_known() ->
     assert found == {"A": pytest.approx(110.0), "C": 0.0, "D": pytest.approx(2000 / 21)}
     assert measured_volumes(("A",), np.full((20, 1), 100.0)) == {}
     assert measured_volumes(("A",), None) == {}
+    many, names = np.random.default_rng(0).lognormal(15.0, 1.0, (40, 20)), tuple(map(str, range(20)))
+    assert measured_volumes(names, many) == measured_volumes(names, np.asfortranarray(many))
     assert expected_cash(SquareRootCost(), SHARE, Side.BUY, Decimal(10), Decimal(50), 0.02, 40.0) == expected_cash(
         SquareRootCost(), replace(SHARE, adv=40.0), Side.BUY, Decimal(10), Decimal(50), 0.02
     )
     assert expected_cash(SquareRootCost(), SHARE, Side.SELL, Decimal(10), Decimal(50), 0.02, 0.0) == expected_cash(
         SquareRootCost(), SHARE, Side.SELL, Decimal(10), Decimal(50), 0.02
     ), "what has to be sold is estimated by the reference where nothing trades"
+
+
+def test_a_sale_into_a_market_that_hardly_trades_is_for_next_to_nothing_and_not_for_less() -> None:
+    model = SquareRootCost(permanent=0.1)
+    price = execution_price(model, SHARE, Side.SELL, Decimal(20_000), Decimal(10), 0.05, 20.0)
+    assert price == Decimal("0.000001")
 
 
 def test_volatility_of_a_short_or_broken_past_is_unknown() -> None:

@@ -124,6 +124,8 @@ def test_why_an_allocator_holds_is_part_of_the_decision() -> None:
         DESK.decide(VIEW, a_book({"S0": 0.1}), replace(holds, rung=Rung.CLOSED_FORM), Source.MODEL).decision.reason
         == ""
     )
+    hostile = replace(holds, trace={"hold": "a\ud800b\x00c\x1b[31m\nd"})
+    assert DESK.decide(VIEW, a_book({"S0": 0.1}), hostile, Source.MODEL).decision.reason == "hold: a b c [31m d"
     endless = replace(holds, trace={"hold": "many words " * 1000})
     assert len(DESK.decide(VIEW, a_book({"S0": 0.1}), endless, Source.MODEL).decision.reason) < 600
 

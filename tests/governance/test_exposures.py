@@ -7,6 +7,7 @@ import math
 import os
 from datetime import date
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import pytest
@@ -37,7 +38,7 @@ def test_a_writer_that_fails_half_way_leaves_the_old_ones(tmp_path: Path) -> Non
     path = tmp_path / "exposures.json"
     publish(KNOWN, path)
     # Where the new ones would be written before they take the old ones' place there is a folder.
-    path.with_name(f"{path.name}.{os.getpid()}.new").mkdir()
+    path.with_name(f"{path.name}.{os.getpid()}-{get_ident()}.new").mkdir()
     with pytest.raises(IsADirectoryError):
         publish(FactorExposures(FRIDAY, (), {}), path)
     assert published(path) == KNOWN

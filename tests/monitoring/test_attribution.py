@@ -253,6 +253,17 @@ def test_a_holding_without_a_close_counts_at_its_last_as_in_the_ledger_and_that_
     assert looked_at(ledger, bars).now["KO"] == 0
 
 
+def test_a_book_whose_only_holding_is_halted_has_its_night(ledger: SqlLedger, bars: Closes) -> None:
+    for symbol in STOCKS:
+        bars.closes[-1, bars.symbols.index(symbol)] = np.nan
+    table = etf_factors(bars, LAST)
+    book = read(ledger, bars, CALENDAR, LAST, table, universe=(*STOCKS, "MTUM"))
+    assert book.now == book.before
+    assert f"AAPL, KO: no close in {LAST}" in " ".join(attribute(book, SECTORS).remarks)
+    with pytest.raises(DataUnavailable, match=f"closes of {LAST}"):
+        read(ledger, bars, CALENDAR, LAST, table, universe=STOCKS)
+
+
 def test_a_session_whose_bars_are_still_to_come_is_an_error_that_says_so(ledger: SqlLedger, bars: Closes) -> None:
     bars.closes[-1] = np.nan
     with pytest.raises(DataUnavailable, match=f"closes of {LAST}"):

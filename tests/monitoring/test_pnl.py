@@ -176,3 +176,18 @@ def test_a_ledger_without_marks_goes_by_time(book: BookWriter) -> None:
     older = [replace(row, movements=None, events=None) for row in rows.valuations]
     found = session_profit(replace(rows, valuations=older), SECOND, PRICES[FIRST], PRICES[SECOND])
     assert found == session_profit(rows, SECOND, PRICES[FIRST], PRICES[SECOND])
+
+
+def test_marks_count_from_the_first_valuation_that_has_one(book: BookWriter) -> None:
+    """The first two sessions were valued before there were marks; what is told after the third is of the fourth."""
+    decision = book.decide(THIRD, {}, [("AAPL", Side.SELL, "100", "61.00"), ("KO", Side.BUY, "10", "44.00")])
+    book.fill(decision, "AAPL", "61.00", "0")
+    book.close(THIRD, CLOSES[THIRD])
+    book.fill(decision, "KO", "44.00", "0")
+    book.close(SESSIONS[3], CLOSES[THIRD])
+    rows = traded(book)
+    older = [replace(row, movements=None, events=None) for row in rows.valuations[:2]]
+    mixed = replace(rows, valuations=[*older, *rows.valuations[2:]])
+    assert [row for row, _ in rows.placed_fills] == [0, 0, 1, 2, 3]
+    assert mixed.placed_fills == rows.placed_fills
+    assert [mixed.row_of(moved) for moved in mixed.movements] == [rows.row_of(moved) for moved in rows.movements]

@@ -201,14 +201,16 @@ def test_a_fill_that_is_taken_back_a_session_later_is_not_counted_twice() -> Non
     fill = book.fill(decision, "AAPL", "61", "0.40")
     book.close(SESSIONS[0], {"AAPL": "60"})
     book.fill(decision, "AAPL", "61", "-0.40", reverses=fill)
-    book.close(SESSIONS[1], {"AAPL": "60"})
+    other = book.decide(SESSIONS[1], {"KO": 0.2}, [("KO", Side.BUY, "40", "50")])
+    book.fill(other, "KO", "50", "0")
+    book.close(SESSIONS[1], {"AAPL": "60", "KO": "50"})
     data = collect(book.ledger, SECTORS, costs=ProportionalCost(10.0))
     assert data.book.turnover is not None
     assert data.costs.expected is not None
-    assert data.book.turnover.tolist() == [0.488, 0.0]
+    assert data.book.turnover.tolist() == pytest.approx([0.488, 2000 / data.equity[0]])
     assert data.costs.slippage.tolist() == [80.0, -80.0]
-    assert data.costs.expected.tolist() == pytest.approx([4.8, -4.8])
-    [apple] = data.paid_by_symbol
+    assert data.costs.expected.tolist() == pytest.approx([4.8, 2.0 - 4.8])
+    [apple] = [row for row in data.paid_by_symbol if row.symbol == "AAPL"]
     assert (apple.orders, apple.notional, apple.slippage, apple.fees, apple.expected) == (1, 0.0, 0.0, 0.0, 0.0)
     assert np.isnan(apple.shortfall_p50)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -351,6 +353,36 @@ def test_a_valuation_keeps_which_fills_and_movements_it_holds(ledger: SqlLedger)
         assert unit.book.valuations() == [row]
         assert unit.book.places_of_fills() == {"x1": 1, "x2": 2}
         assert (held, unit.book.last_event()) == (1, 2)
+
+
+def test_who_values_the_book_holds_it_still_until_the_value_is_kept(ledger: SqlLedger, database_url: str) -> None:
+    """A person's command books what the broker told while the actor values: it waits, and is in no value by half."""
+    told = Fill("sim", "x9", None, "AAPL", Side.BUY, Decimal(3), Decimal(60), Decimal(0), NOW)
+    moved = Movement("sim", "deposit-9", "deposit", Decimal(5), NOW)
+    booked: list[str] = []
+
+    def book(what: str) -> None:
+        with SqlLedger(database_url, "sim").begin() as unit:
+            if what == "fill":
+                unit.book.fill(told, source="poll", received_at=NOW)
+            else:
+                unit.book.movement(moved)
+            unit.commit()
+        booked.append(what)
+
+    others = [threading.Thread(target=book, args=(what,)) for what in ("fill", "movement")]
+    with ledger.begin() as unit:
+        unit.book.hold_still()
+        for other in others:
+            other.start()
+        time.sleep(0.5)
+        assert (unit.book.cash(), unit.book.last_event(), unit.book.last_movement(), booked) == (0, 0, 0, [])
+        unit.commit()
+    for other in others:
+        other.join(30)
+    with ledger.begin(write=False) as unit:
+        assert (sorted(booked), unit.book.last_event(), unit.book.last_movement()) == (["fill", "movement"], 1, 1)
+        assert unit.book.cash() == -175
 
 
 def test_the_last_control_row_counts(ledger: SqlLedger) -> None:
