@@ -156,5 +156,7 @@ def test_an_order_of_nothing_reserves_nothing() -> None:
 def test_a_measured_volume_goes_before_the_one_that_the_reference_says() -> None:
     thin = replace(PRICES, volumes={"KO": 400.0})
     steep = SquareRootCost(half_spread_bps=0.0, eta=1.0, commission_bps=0.0)
-    assert fits(a_book(), instrument=replace(KO, adv=1e9), costs=steep, prices=thin) == 99
+    # 100 units of 400 a day cost 1010; of a thousand million a day, 1000.01.
+    assert fits(a_book("1005"), instrument=replace(KO, adv=1e9), costs=steep, prices=thin) == 99
+    assert fits(a_book("1005"), instrument=replace(KO, adv=1e9), costs=steep) == 100
     assert fits(a_book(), instrument=replace(KO, adv=1e9), participation_cap=0.05, prices=thin) == 20

@@ -18,6 +18,7 @@ from ordinis.domain.decisions import Review, Verdict
 from ordinis.domain.exposures import FactorExposures
 from ordinis.domain.limits import TradingState
 from ordinis.errors import ConfigurationError
+from ordinis.governance import rules
 from ordinis.governance.approvals import loosened
 from ordinis.governance.rulebook import SHIPPED, Rulebook, load_rulebook
 from ordinis.governance.rules import ROUNDING, ROUNDS, FactorExposure
@@ -56,6 +57,12 @@ def test_what_pushes_past_the_cap_is_scaled_by_one_factor_and_the_rest_left_alon
     assert allowed == pytest.approx({"AAPL": 0.3, "KO": 0.15, "GLD": 0.1, "TLT": 0.2}, abs=1e-15)
     told = "market 0.7000 of 0.5; cut AAPL, KO; exposures of 2020-03-13"
     assert verdict == Verdict("factor exposure", 0.5, pytest.approx(0.7), False, told)
+
+
+def test_what_the_last_round_brings_inside_is_not_scaled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "ROUNDS", 1)
+    allowed, _ = reviewed({"market": 0.35}, {"AAPL": 0.4, "KO": 0.2}, known(AAPL=(1.5,), KO=(0.5,)))
+    assert allowed == pytest.approx({"AAPL": 0.2, "KO": 0.1}, abs=1e-15)
 
 
 def test_the_other_way_is_capped_too() -> None:
