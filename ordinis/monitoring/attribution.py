@@ -59,9 +59,8 @@ def attribute(book: BookHistory, sectors: Mapping[str, str], shocks: Sequence[Sh
     model = _model(book, remarks)
     measured = () if model is None else (*book.symbols, *book.others)
     betas = {} if model is None else {symbol: model.all_betas[:, n] for n, symbol in enumerate(measured)}
-    market = (
-        {s: float(beta[factors.names.index(MARKET)]) for s, beta in betas.items()} if MARKET in factors.names else {}
-    )
+    place = factors.names.index(MARKET) if MARKET in factors.names else None
+    market = {} if place is None else {symbol: float(beta[place]) for symbol, beta in betas.items()}
     weights = {symbol: book.weights[symbol] for symbol in book.symbols}
     held = np.array(list(weights.values()))
     covariance = ledoit_wolf(book.held) if weights else np.zeros((0, 0))
