@@ -12,7 +12,9 @@ import pytest
 from pydantic import SecretStr
 
 from ordinis import bootstrap
+from ordinis.allocation.optimal import MeanCVaR
 from ordinis.bootstrap.deciding import ALLOCATORS
+from ordinis.costs.models import ProportionalCost
 from ordinis.domain.limits import Limits
 from ordinis.errors import ConfigurationError
 from ordinis.settings import Settings, load
@@ -62,6 +64,19 @@ def test_every_name_gives_an_allocator_whose_version_follows_from_its_parameters
     assert first.name
     assert first.version == again.version
     assert len({bootstrap.allocator(other, Limits()).version for other in ALLOCATORS}) == len(ALLOCATORS)
+
+
+def test_an_allocator_weighs_the_costs_that_the_plan_expects_of_the_same_trade(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    asked = bootstrap.allocator_for(settings, "mean-cvar-after-costs")
+    assert isinstance(asked, MeanCVaR)
+    assert asked.costs == bootstrap.costs(settings)
+    assert asked.limits == bootstrap.rulebook(settings).limits
+    told = {symbol: each.adv for symbol, each in bootstrap.instruments(settings).items() if each.adv}
+    assert asked.adv == told != {}
+    own = bootstrap.allocator_for(settings, "mean-cvar-after-costs", ProportionalCost(7.0))
+    assert isinstance(own, MeanCVaR)
+    assert own.costs == ProportionalCost(7.0)
 
 
 def test_the_allocator_of_the_contributing_page_works_as_it_stands_there(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 
 from ordinis.allocation.answer import Author, answer, complete_history, hold, left_out, version_of
 from ordinis.allocation.naive import INVERSE_VOLATILITY_LOOKBACK, check_lookback, inverse_volatility_weights
-from ordinis.costs.execution import measured_volumes, session_volatility
+from ordinis.costs.liquidity import Liquidity
 from ordinis.domain.decisions import Allocation, Rung
 from ordinis.domain.limits import Limits
 from ordinis.domain.portfolio import PortfolioSnapshot
@@ -125,6 +125,8 @@ class MeanCVaR:
     """CVaR is traded against this many times the mean return; 0 ignores the mean, whose error is of its own size."""
     costs: CostModel | None = None
     """Of trading away from the book as it is; None ignores what it is."""
+    adv: Mapping[str, float] = field(default_factory=dict)
+    """Units of an average session by symbol, where bars measure none."""
     holding_sessions: int = 21
     """Over so many sessions a trade must earn its costs."""
     ladder: Ladder = ladder
@@ -146,8 +148,12 @@ class MeanCVaR:
             "mean_weight": float(self.mean_weight),
         }
         if self.costs is not None:
-            parameters |= {"costs": repr(self.costs), "holding_sessions": self.holding_sessions}
-        return version_of(self.name, 2, parameters)
+            parameters |= {
+                "costs": repr(self.costs),
+                "adv": {symbol: float(units) for symbol, units in sorted(self.adv.items())},
+                "holding_sessions": self.holding_sessions,
+            }
+        return version_of(self.name, 3, parameters)
 
     def allocate(self, view: MarketView, portfolio: PortfolioSnapshot) -> Allocation:
         def solve(returns: FloatArray, symbols: Sequence[str]) -> tuple[FloatArray, Mapping[str, object]]:
@@ -172,9 +178,9 @@ class MeanCVaR:
     def _costs(self, model: CostModel, view: MarketView, symbols: Sequence[str], equity: float) -> TradingCosts:
         """Of trades from the book, by the last month of the view, spread over the sessions until the next."""
         columns = [view.symbols.index(symbol) for symbol in symbols]
-        measured, moves = measured_volumes(view.symbols, view.volumes), session_volatility(view.symbols, view.closes)
-        volume = np.array([measured.get(symbol, np.nan) for symbol in symbols])
-        volatility = np.array([moves[symbol] for symbol in symbols])
+        liquidity = Liquidity.measured(view)
+        volume = np.array([liquidity.volumes.get(symbol, self.adv.get(symbol, np.nan)) for symbol in symbols])
+        volatility = np.array([liquidity.sigma(symbol) for symbol in symbols])
         whole = trading_costs(model, symbols, equity, view.closes[-1, columns], volume, volatility)
         return whole.part(np.full(len(symbols), True), float(self.holding_sessions))
 

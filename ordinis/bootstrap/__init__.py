@@ -4,7 +4,7 @@ Every import of something concrete stands inside the function that needs it, so 
 nothing else: the command line's help loads no numerics, the execution actor neither Ray, Prefect nor torch.
 """
 
-from ordinis.bootstrap.deciding import ALLOCATORS, advisor, allocator, costs, rulebook, venue_costs
+from ordinis.bootstrap.deciding import ALLOCATORS, advisor, allocator, allocator_for, costs, rulebook, venue_costs
 from ordinis.bootstrap.learning import (
     CURRENCY,
     advice,
@@ -63,6 +63,7 @@ __all__ = [
     "advice",
     "advisor",
     "allocator",
+    "allocator_for",
     "answering",
     "approve_limits",
     "backfill",

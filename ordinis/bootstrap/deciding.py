@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ordinis.bootstrap.market import bar_store, history, sectors, universe
+from ordinis.bootstrap.market import bar_store, history, instruments, sectors, universe
 from ordinis.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -59,11 +60,24 @@ ALLOCATORS = (
 )
 
 
-def allocator(name: str, limits: Limits, costs: CostModel | None = None) -> Allocator:
+def allocator_for(settings: Settings, name: str, model: CostModel | None = None) -> Allocator:
+    """As `allocator`, under the limits of `settings` and what they say of trading.
+
+    Args:
+        model: of costs; None for the one in force.
+    """
+    adv = {symbol: each.adv for symbol, each in instruments(settings).items() if each.adv is not None}
+    return allocator(name, rulebook(settings).limits, model or costs(settings), adv)
+
+
+def allocator(
+    name: str, limits: Limits, costs: CostModel | None = None, adv: Mapping[str, float] | None = None
+) -> Allocator:
     """An allocator by its name, or `path/to/file.py:ClassName` for one of your own.
 
     Args:
         costs: of trading, for those that weigh it; None for the model that everything starts from.
+        adv: for them, units of an average session by symbol, where bars measure none.
 
     Raises:
         ConfigurationError: there is no such name, file or class.
@@ -83,7 +97,7 @@ def allocator(name: str, limits: Limits, costs: CostModel | None = None) -> Allo
         case "mean-cvar":
             return MeanCVaR(limits)
         case "mean-cvar-after-costs":
-            return MeanCVaR(limits, costs=costs or SquareRootCost())
+            return MeanCVaR(limits, costs=costs or SquareRootCost(), adv=adv or {})
         case "mean-variance":
             return Markowitz(limits, "mean_variance")
         case "maximum-sharpe":
@@ -126,7 +140,7 @@ def advisor(settings: Settings) -> Advisor:
 
     calendar, store, symbols = trading_calendar(), bar_store(settings), universe(settings)
 
-    limits, path = rulebook(settings).limits, settings.cost_model_path
+    path = settings.cost_model_path
     asked: dict[int, Allocator] = {}
 
     def answering() -> Allocator:
@@ -134,7 +148,7 @@ def advisor(settings: Settings) -> Advisor:
         stamp = path.stat().st_mtime_ns if path.exists() else 0
         if stamp not in asked:
             asked.clear()
-            asked[stamp] = allocator(settings.allocator, limits, costs(settings))
+            asked[stamp] = allocator_for(settings, settings.allocator)
         return asked[stamp]
 
     def latest() -> datetime:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from typing import TYPE_CHECKING
 
-from ordinis.bootstrap.deciding import allocator, costs, rulebook
+from ordinis.bootstrap.deciding import allocator_for, costs, rulebook
 from ordinis.bootstrap.market import bar_store, history, instruments, universe
 from ordinis.bootstrap.trading import _assembled, ledger, simulated_broker
 
@@ -21,7 +21,6 @@ def answering(settings: Settings) -> Answering:
     """Who answers to which source of a decision, while a cost model is in force."""
     from ordinis.domain.decisions import Source
 
-    limits = rulebook(settings).limits
     made: dict[str, Mapping[Source, Allocator]] = {}
 
     def by(model: CostModel) -> Mapping[Source, Allocator]:
@@ -29,8 +28,8 @@ def answering(settings: Settings) -> Answering:
         name = repr(model)
         if name not in made:
             made[name] = {
-                Source.MODEL: allocator(settings.allocator, limits, model),
-                Source.BASELINE: allocator(settings.baseline, limits, model),
+                Source.MODEL: allocator_for(settings, settings.allocator, model),
+                Source.BASELINE: allocator_for(settings, settings.baseline, model),
             }
         return made[name]
 

@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ordinis.bootstrap.deciding import allocator, costs, rulebook, venue_costs
+from ordinis.bootstrap.deciding import allocator_for, costs, rulebook, venue_costs
 from ordinis.bootstrap.learning import CURRENCY, calibrated
 from ordinis.bootstrap.market import evening_bars, instruments, records, sample_market, sectors, universe
 from ordinis.bootstrap.trading import ledger
@@ -105,7 +105,7 @@ def _compared(settings: Settings, market: Market, sessions: list[date]) -> dict[
     rules = rulebook(settings)
     compared: dict[str, Baseline] = {}
     for name in COMPARED:
-        mine = allocator(name, rules.limits, venue_costs(settings))
+        mine = allocator_for(settings, name, venue_costs(settings))
         result = backtest(
             market,
             mine,

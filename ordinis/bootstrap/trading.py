@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ordinis.bootstrap.deciding import allocator, costs, rulebook, venue_costs
+from ordinis.bootstrap.deciding import allocator_for, costs, rulebook, venue_costs
 from ordinis.bootstrap.market import history, instruments, universe, venue_history
 from ordinis.bootstrap.process import token
 from ordinis.errors import ConfigurationError, NotFound
@@ -151,7 +151,7 @@ def reconcile_now(settings: Settings, *, lifting: str = "") -> str:
 
 def _looking_on(settings: Settings) -> OrderEngine:
     """An engine for a person's commands, beside the trading process and without its role."""
-    asked = allocator(settings.baseline, rulebook(settings).limits, costs(settings))
+    asked = allocator_for(settings, settings.baseline)
     book = ledger_for_control(settings)
     if settings.broker == "venue":
         from ordinis.brokers.venue_client import VenueClock
@@ -253,7 +253,7 @@ def actor(
     asked: Allocator = (
         RemoteAllocator(settings.serve_url, token(settings), rulebook(settings).limits, settings.request_timeout)
         if remote
-        else allocator(settings.allocator, rulebook(settings).limits, costs(settings))
+        else allocator_for(settings, settings.allocator)
     )
     past = history(settings, clock.now(), calendar.session_of(clock.now()))
     return _assembled(settings, clock, book or ledger(settings), broker(settings, clock), asked, past, kill_point)
@@ -274,10 +274,9 @@ def take_up_costs(settings: Settings, actor: Actor) -> None:
     if model == actor.desk.planner.costs:
         return
     actor.believe(model)
-    limits = rulebook(settings).limits
     if not isinstance(actor.allocator, RemoteAllocator):
-        actor.allocator = allocator(settings.allocator, limits, model)
-    actor.baseline = allocator(settings.baseline, limits, model)
+        actor.allocator = allocator_for(settings, settings.allocator, model)
+    actor.baseline = allocator_for(settings, settings.baseline, model)
 
 
 def take_up_exposures(settings: Settings, actor: Actor) -> None:
@@ -331,7 +330,7 @@ def _assembled(
         rulebook=rules,
         costs=costs(settings),
         allocator=asked,
-        baseline=allocator(settings.baseline, rules.limits, costs(settings)),
+        baseline=allocator_for(settings, settings.baseline),
         window=window,
         symbols=symbols,
         kill_flag=settings.kill_flag,

@@ -295,8 +295,7 @@ class SimulatedBroker:
             side,
             quantity,
             self._tape.prices(session)[symbol],
-            self._tape.volatility(session)[symbol],
-            self._tape.volumes(session).get(symbol),
+            self._tape.liquidity(session),
         )
         return Fill(
             account=self._book.account,

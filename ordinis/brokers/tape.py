@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
 
-from ordinis.costs.execution import measured_volumes, session_volatility
+from ordinis.costs.liquidity import Liquidity
 from ordinis.domain.canonical import to_decimal
 from ordinis.ports import PriceHistory
 
@@ -40,12 +40,6 @@ class PriceTape:
             if math.isfinite(close)
         }
 
-    def volatility(self, session: date) -> Mapping[str, float]:
-        """Standard deviation of the last 21 session returns before `session`; NaN where there are fewer."""
-        row = self._row.get(session, 0)
-        return session_volatility(self._history.symbols, self._history.closes[:row])
-
-    def volumes(self, session: date) -> Mapping[str, float]:
-        """Units of an average one of the last 21 days before `session`, where volumes are known."""
-        row, volumes = self._row.get(session, 0), self._history.volumes
-        return measured_volumes(self._history.symbols, None if volumes is None else volumes[:row])
+    def liquidity(self, session: date) -> Liquidity:
+        """Of the month before `session`."""
+        return Liquidity.measured(self._history, self._row.get(session, 0))

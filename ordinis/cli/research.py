@@ -48,8 +48,8 @@ def backtest(
         task = progress.add_task(allocator, total=len(market.calendar.between(begin, end)))
         result = run(
             market,
-            bootstrap.allocator(allocator, rules.limits, bootstrap.costs(settings)),
-            bootstrap.allocator(settings.baseline, rules.limits, bootstrap.costs(settings)),
+            bootstrap.allocator_for(settings, allocator),
+            bootstrap.allocator_for(settings, settings.baseline),
             rules,
             bootstrap.venue_costs(settings),
             first=begin,

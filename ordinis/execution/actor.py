@@ -18,7 +18,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from ordinis.clock import ReplayClock, TradingCalendar
-from ordinis.costs.execution import measured_volumes, session_volatility
+from ordinis.costs.liquidity import Liquidity
 from ordinis.data.live_window import LiveWindow
 from ordinis.domain.decisions import Allocation, Decision, Source
 from ordinis.domain.exposures import FactorExposures
@@ -174,8 +174,7 @@ class Actor:
         if not isinstance(answer, Known):
             logger.warning("no quotes: %s", getattr(answer, "reason", "the answer is old"))
         quotes = answer.value if isinstance(answer, Known) else {}
-        volatility = session_volatility(view.symbols, view.closes)
-        return Prices(quotes, last_closes(view), volatility, measured_volumes(view.symbols, view.volumes))
+        return Prices(quotes, last_closes(view), Liquidity.measured(view))
 
     def stopped(self) -> TradingStopped | None:
         """Why nothing may be decided now: the kill flag, or a state that only a person may leave."""

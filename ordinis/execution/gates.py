@@ -27,7 +27,8 @@ from decimal import Decimal
 from pathlib import Path
 
 from ordinis.clock import TradingCalendar
-from ordinis.costs.execution import VOLATILITY_SESSIONS, expected_cash
+from ordinis.costs.execution import expected_cash
+from ordinis.costs.liquidity import MONTH
 from ordinis.domain.canonical import plain
 from ordinis.domain.decisions import WHOLE, Decision, DecisionStatus
 from ordinis.domain.instruments import Instrument
@@ -222,8 +223,8 @@ class Gates:
         """G8, G9, G11: the part of a buy that fits."""
         ceilings = [row.ceiling for row in unit.control.overrides(now) if row.symbol == order.symbol]
         instrument, book = self.instruments[order.symbol], WorstCase.of(unit, live, prices)
-        if prices.volumes.get(order.symbol) == 0.0:
-            return Denied(f"G8: nothing was traded in {order.symbol} for {VOLATILITY_SESSIONS} sessions")
+        if prices.liquidity.dried_up(order.symbol):
+            return Denied(f"G8: nothing was traded in {order.symbol} for {MONTH} sessions")
         quantity = room(
             order,
             book,
@@ -241,8 +242,7 @@ class Gates:
             quantity = instrument.round_quantity(left / price)
         if quantity <= 0:
             return Denied(f"G8/G11: no room for {order.symbol} under its caps, the cash buffer or a person's ceiling")
-        sigma, volume = prices.sigma(order.symbol), prices.volumes.get(order.symbol)
-        return Passed(quantity, -expected_cash(self.costs, instrument, Side.BUY, quantity, price, sigma, volume))
+        return Passed(quantity, -expected_cash(self.costs, instrument, Side.BUY, quantity, price, prices.liquidity))
 
 
 def _within(spread: Decimal, cap: float) -> bool:

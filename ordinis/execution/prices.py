@@ -1,13 +1,13 @@
-"""What an order is judged by: the quotes of this moment, the last closes, and how much a session moves a symbol."""
+"""What an order is judged by: the quotes of this moment, the last closes, and how symbols trade."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeGuard
 
+from ordinis.costs.liquidity import UNKNOWN, Liquidity
 from ordinis.domain.market import Quote
 from ordinis.domain.portfolio import ZERO
 
@@ -30,10 +30,7 @@ class Prices:
     """What can be traded on now; a symbol without a quote is not traded."""
     closes: Mapping[str, Decimal]
     """Of the last session, adjusted for splits: of every holding and of what may be bought."""
-    volatility: Mapping[str, float]
-    """Of a session's return."""
-    volumes: Mapping[str, float] = field(default_factory=dict)
-    """Units of an average day, as measured; of other symbols the reference says them."""
+    liquidity: Liquidity = UNKNOWN
 
     def of(self, symbol: str) -> Decimal:
         """What a unit is worth now: its quote, or its last close where there is none that can be believed, or nothing.
@@ -44,7 +41,3 @@ class Prices:
         if quote is not None and believed(quote.price, close):
             return quote.price
         return self.closes.get(symbol, ZERO)
-
-    def sigma(self, symbol: str) -> float:
-        """Volatility of a session's return; NaN where nobody knows."""
-        return self.volatility.get(symbol, math.nan)

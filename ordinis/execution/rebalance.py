@@ -20,7 +20,6 @@ sells, their costs and the cash buffer.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -28,6 +27,7 @@ from decimal import Decimal
 
 from ordinis.clock import first_of_period
 from ordinis.costs.execution import expected_cash
+from ordinis.costs.liquidity import Liquidity
 from ordinis.costs.models import CENT
 from ordinis.domain.canonical import to_decimal
 from ordinis.domain.instruments import Instrument
@@ -57,8 +57,7 @@ class Planner:
         *,
         session: date,
         previous_session: date,
-        volatility: Mapping[str, float],
-        volumes: Mapping[str, float] | None = None,
+        liquidity: Liquidity,
         demanded: Collection[str] = (),
         wished: Collection[str] = (),
     ) -> tuple[PlannedOrder, ...]:
@@ -67,18 +66,15 @@ class Planner:
         Args:
             targets: weights as fractions of equity; a held symbol that is missing is sold.
             session: the session to trade in; `previous_session` the one before, for the calendar trigger.
-            volatility: of a session's return by symbol, for the cost estimate.
-            volumes: units of an average day by symbol, as measured; of others the reference says them.
+            liquidity: for the cost estimate.
             demanded: symbols whose sale nothing may hold up.
             wished: symbols that a person wants at their target: neither band nor cool-down holds them up.
         """
 
         def cash(order: PlannedOrder) -> Decimal:
             """Expected change of the cash balance by `order`."""
-            instrument, sigma = self.instruments[order.symbol], volatility.get(order.symbol, math.nan)
-            volume = (volumes or {}).get(order.symbol)
-            price = order.reference_price
-            return expected_cash(self.costs, instrument, order.side, order.quantity, price, sigma, volume)
+            instrument, price = self.instruments[order.symbol], order.reference_price
+            return expected_cash(self.costs, instrument, order.side, order.quantity, price, liquidity)
 
         due = self.due(portfolio, session, previous_session)
         deltas = self._deltas(targets, portfolio)

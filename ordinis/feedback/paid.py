@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ordinis.costs.execution import measured_volumes, session_volatility
+from ordinis.costs.liquidity import Liquidity
 from ordinis.domain.executions import BASIS_POINTS, Execution
 from ordinis.domain.instruments import Instrument
 from ordinis.domain.orders import Side
@@ -36,22 +36,15 @@ class Paid:
     """Orders whose cost, volume or volatility is not known in their own units."""
 
 
-def daily_volumes(history: PriceHistory, before: int, reference: Mapping[str, Instrument]) -> dict[str, float]:
-    """Units of an average day, by symbol, from the sessions before row `before`; NaN where nobody knows."""
-    measured = measured_volumes(history.symbols, None if history.volumes is None else history.volumes[:before])
-    told = {symbol: each.adv for symbol, each in reference.items() if each.adv is not None}
-    return {symbol: measured.get(symbol) or told.get(symbol, math.nan) for symbol in history.symbols}
-
-
 def buckets(history: PriceHistory, reference: Mapping[str, Instrument], count: int) -> dict[str, int]:
     """Liquidity bucket by symbol, 0 for the most liquid, at the end of `history`; without those of unknown volume."""
-    volumes = daily_volumes(history, len(history.sessions), reference)
-    money = {}
+    liquidity, money = Liquidity.measured(history), {}
     for place, symbol in enumerate(history.symbols):
         closes = history.closes[:, place]
         seen = closes[np.isfinite(closes)]
-        if len(seen) and volumes[symbol] > 0.0:
-            money[symbol] = volumes[symbol] * float(seen[-1])
+        volume = liquidity.volume(symbol, _adv(reference, symbol))
+        if len(seen) and volume:
+            money[symbol] = volume * float(seen[-1])
     places = liquidity_buckets(np.array(list(money.values())), count)
     return dict(zip(money, places.tolist(), strict=True))
 
@@ -66,17 +59,17 @@ def paid_costs(
         bucket: liquidity bucket by symbol; orders in others are left out.
     """
     rows, kept = [], []
-    knowledge: dict[int, tuple[Mapping[str, float], Mapping[str, float]]] = {}
+    knowledge: dict[int, Liquidity] = {}
     column = {symbol: place for place, symbol in enumerate(history.symbols)}
     for order in orders:
         if not order.notional or order.symbol not in column or order.symbol not in bucket:
             continue
         row = bisect_left(history.sessions, order.session)
         if row not in knowledge:
-            volatility = session_volatility(history.symbols, history.closes[:row])
-            knowledge[row] = volatility, daily_volumes(history, row, reference)
-        sigma, volume = (known.get(order.symbol, np.nan) for known in knowledge[row])
-        if not (np.isfinite(sigma) and volume > 0.0):
+            knowledge[row] = Liquidity.measured(history, row)
+        share = knowledge[row].participation(order.symbol, order.filled, _adv(reference, order.symbol))
+        sigma = knowledge[row].sigma(order.symbol)
+        if math.isnan(share) or math.isnan(sigma):
             continue
         there = row < len(history.sessions) and history.sessions[row] == order.session
         close = float(history.closes[row, column[order.symbol]]) if there else np.nan
@@ -87,7 +80,7 @@ def paid_costs(
         rows.append(
             (
                 order.shortfall_bps / BASIS_POINTS,
-                float(order.filled) / volume,
+                share,
                 sigma,
                 bucket[order.symbol],
                 sign * (moved - 1.0),
@@ -97,3 +90,7 @@ def paid_costs(
     table: FloatArray = np.array(rows, dtype=np.float64).reshape(len(rows), 5)
     costs = PaidCosts(table[:, 0], table[:, 1], table[:, 2], table[:, 3].astype(np.int64), table[:, 4])
     return Paid(costs, tuple(kept), len(orders) - len(kept))
+
+
+def _adv(reference: Mapping[str, Instrument], symbol: str) -> float | None:
+    return reference[symbol].adv if symbol in reference else None

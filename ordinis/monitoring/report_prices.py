@@ -7,14 +7,13 @@ and the volatility of the sessions before it. The decision knew no more.
 from __future__ import annotations
 
 import json
-import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from datetime import date
 
 import numpy as np
 
-from ordinis.costs.execution import measured_volumes, participation, session_volatility
+from ordinis.costs.liquidity import UNKNOWN, Liquidity
 from ordinis.costs.models import cost_model
 from ordinis.monitoring.report_trading import Traded
 from ordinis.ports import CostModel, FloatArray, PriceHistory, UnitOfWork
@@ -56,7 +55,7 @@ def expected_costs(
         NoVolume: an average daily volume is none.
     """
     sessions = traded.index.sessions
-    known: dict[int, tuple[Mapping[str, float], Mapping[str, float]]] = {}
+    known: dict[int, Liquidity] = {}
     expected = np.zeros(len(traded.trades))
     for place, trade in enumerate(traded.trades):
         if trade.planned_price is None:
@@ -68,17 +67,12 @@ def expected_costs(
         by_time = traded.index.row(trade.at)
         row = trade.row if by_time is None else min(by_time, trade.row)
         if closes is not None and row not in known:
-            before = bisect_left(closes.sessions, sessions[row])
-            volumes = None if closes.volumes is None else closes.volumes[:before]
-            measured = measured_volumes(closes.symbols, volumes)
-            known[row] = session_volatility(closes.symbols, closes.closes[:before]), measured
-        volatility, measured = known.get(row, ({}, {}))
+            known[row] = Liquidity.measured(closes, bisect_left(closes.sessions, sessions[row]))
+        liquidity = known.get(row, UNKNOWN)
         model = (of_decisions or {}).get(trade.decision or "", costs)
         notional = abs(trade.quantity) * trade.planned_price
-        volume = measured.get(trade.symbol) or adv.get(trade.symbol)
-        share = participation(trade.symbol, abs(trade.quantity), volume)
-        sigma = volatility.get(trade.symbol, math.nan)
-        rate = model.slippage(trade.symbol, float(notional), share, sigma)
+        share = liquidity.participation(trade.symbol, abs(trade.quantity), adv.get(trade.symbol))
+        rate = model.slippage(trade.symbol, float(notional), share, liquidity.sigma(trade.symbol))
         cost = float(notional) * rate + float(model.fee(notional))
         expected[place] = cost if trade.quantity > 0 else -cost
     return expected

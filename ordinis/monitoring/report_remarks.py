@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ordinis.costs.execution import VOLATILITY_SESSIONS, measured_volumes
+from ordinis.costs.liquidity import MONTH, Liquidity
 from ordinis.monitoring.report_data import Track
 from ordinis.monitoring.report_trading import Traded
 from ordinis.monitoring.wording import plural
@@ -43,14 +43,14 @@ def on_expected_costs(
     if closes is None:
         return ["No closes were given: expected costs leave impact out, which needs volatility."]
     told = []
-    measured = measured_volumes(closes.symbols, closes.volumes)
-    unknown = sorted(symbols - adv.keys() - {symbol for symbol, volume in measured.items() if volume})
+    measured = Liquidity.measured(closes)
+    unknown = sorted(symbol for symbol in symbols if measured.volume(symbol, adv.get(symbol)) is None)
     if unknown:
         told.append(f"No daily volume is known for {_listed(unknown)}: their expected cost leaves impact out.")
     sessions = [traded.index.sessions[trade.row] for trade in traded.trades]
-    early = sum(bisect_left(closes.sessions, session) <= VOLATILITY_SESSIONS for session in sessions)
+    early = sum(bisect_left(closes.sessions, session) <= MONTH for session in sessions)
     if early:
-        why = f"fewer than {VOLATILITY_SESSIONS + 1} closes were given before them"
+        why = f"fewer than {MONTH + 1} closes were given before them"
         told.append(f"The expected cost of the first {early} orders leaves impact out: {why}.")
     return told
 

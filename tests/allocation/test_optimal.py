@@ -175,14 +175,29 @@ def test_a_symbol_that_is_dear_to_trade_is_traded_less(view_of, walk, book_of):
         assert 0.1 <= given.weights["S1"] + 1e-6 < free.weights["S1"] - 0.005
 
 
+def test_what_the_reference_says_of_volumes_counts_where_bars_measure_none(view_of, walk, book_of):
+    view, book = view_of(walk(600)), book_of({f"S{number}": 0.1 for number in range(5)})
+    model = SquareRootCost(0.0, 0.5, commission_bps=0.0)
+    thin = MeanCVaR(LIMITS, costs=model, adv=dict.fromkeys(view.symbols, 1e3), holding_sessions=1)
+    measured = replace(view, volumes=np.full(view.closes.shape, 1e3))
+    by_reference, by_bars = thin.allocate(view, book), replace(thin, adv={}).allocate(measured, book)
+    assert view.volumes is None
+    assert by_reference.weights == by_bars.weights
+    assert by_reference.weights != replace(thin, adv={}).allocate(view, book).weights
+    busy = replace(view, volumes=np.full(view.closes.shape, 1e9))
+    assert thin.allocate(busy, book).weights == replace(thin, adv={}).allocate(busy, book).weights
+
+
 def test_costs_belong_to_the_version_and_a_holding_of_no_session_is_refused():
     versions = {
         MeanCVaR(LIMITS).version,
         MeanCVaR(LIMITS, costs=ProportionalCost(5.0)).version,
         MeanCVaR(LIMITS, costs=ProportionalCost(6.0)).version,
         MeanCVaR(LIMITS, costs=ProportionalCost(6.0), holding_sessions=5).version,
+        MeanCVaR(LIMITS, costs=ProportionalCost(6.0), adv={"S0": 1e6}).version,
     }
-    assert len(versions) == 4
+    assert len(versions) == 5
+    assert MeanCVaR(LIMITS, adv={"S0": 1e6}).version == MeanCVaR(LIMITS).version, "of costs that nobody weighs"
     with pytest.raises(ConfigurationError, match="holding_sessions of mean_cvar"):
         MeanCVaR(LIMITS, holding_sessions=0)
 

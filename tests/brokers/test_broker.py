@@ -203,9 +203,9 @@ def test_a_book_belongs_to_one_account(tmp_path: Path) -> None:
 def test_the_venues_impact_does_not_know_todays_close() -> None:
     changed = history()
     changed.closes[SESSIONS.index(TODAY)] *= 1.5
-    before, after = PriceTape(history()).volatility(TODAY), PriceTape(changed).volatility(TODAY)
+    before, after = PriceTape(history()).liquidity(TODAY), PriceTape(changed).liquidity(TODAY)
     assert before == after
-    assert PriceTape(changed).volatility(CALENDAR.next_session(TODAY)) != before
+    assert PriceTape(changed).liquidity(CALENDAR.next_session(TODAY)) != before
 
 
 def test_the_book_outlives_the_venue(tmp_path: Path) -> None:

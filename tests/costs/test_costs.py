@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from decimal import Decimal
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ordinis.costs.execution import execution_price, expected_cash, measured_volumes, participation, session_volatility
+from ordinis.costs.execution import execution_price, expected_cash
+from ordinis.costs.liquidity import UNKNOWN, Liquidity
 from ordinis.costs.models import CalibratedCost, ProportionalCost, SquareRootCost, cost_model
 from ordinis.domain.canonical import canonical
 from ordinis.domain.instruments import AssetClass, Instrument
@@ -23,6 +23,7 @@ from ordinis.errors import ConfigurationError, NoVolume
 from ordinis.ports import CostModel
 
 SHARE = Instrument("KO", "Coca-Cola", AssetClass.EQUITY, Decimal("0.01"), Decimal(1), adv=10_000)
+MOVES = Liquidity({"KO": 0.02, "XOM": 0.02})
 
 
 def test_half_spread_and_square_root_impact_add_up() -> None:
@@ -53,11 +54,9 @@ def test_a_volume_of_nothing_is_refused_by_name_and_not_free() -> None:
     with pytest.raises(NoVolume, match="KO: an average daily volume of nan"):
         replace(SHARE, adv=math.nan)
     with pytest.raises(NoVolume, match="KO"):
-        participation("KO", Decimal(5), 0.0)
+        UNKNOWN.participation("KO", Decimal(5), 0.0)
     with pytest.raises(NoVolume, match="KO"):
         SquareRootCost().slippage("KO", 1.0, math.inf, 0.02)
-    assert participation("KO", Decimal(5), 10_000) == 0.0005
-    assert math.isnan(participation("KO", Decimal(5), None))
 
 
 LIQUID, THIN = SquareRootCost(1.0, 0.1, permanent=0.1), SquareRootCost(9.0, 0.6, permanent=0.4)
@@ -76,7 +75,7 @@ def test_each_symbol_pays_by_its_bucket_and_any_other_by_the_book() -> None:
 def test_the_venue_asks_for_the_symbol_that_is_traded() -> None:
     thin = replace(SHARE, symbol="XOM")
     liquid, dear = (
-        execution_price(CALIBRATED, each, Side.BUY, Decimal(400), Decimal(50), 0.02) for each in (SHARE, thin)
+        execution_price(CALIBRATED, each, Side.BUY, Decimal(400), Decimal(50), MOVES) for each in (SHARE, thin)
     )
     # 50 and 5.4 basis points, 50 and 34.6 basis points; rounded up to a millionth.
     assert [float(liquid), float(dear)] == pytest.approx([50.027, 50.173], abs=2e-6)
@@ -182,17 +181,17 @@ def test_a_commission_rounds_up_to_the_cent() -> None:
 
 def test_prices_are_rounded_against_whoever_trades() -> None:
     model = ProportionalCost(10.0)
-    buy = execution_price(model, SHARE, Side.BUY, Decimal(1), Decimal("33.333"), 0.01)
-    sell = execution_price(model, SHARE, Side.SELL, Decimal(1), Decimal("33.333"), 0.01)
+    buy = execution_price(model, SHARE, Side.BUY, Decimal(1), Decimal("33.333"), MOVES)
+    sell = execution_price(model, SHARE, Side.SELL, Decimal(1), Decimal("33.333"), MOVES)
     assert (buy, sell) == (Decimal("33.366333"), Decimal("33.299667"))
-    assert execution_price(model, SHARE, Side.BUY, Decimal(1), Decimal("0.0003"), 0.01) == Decimal("0.000301")
-    assert execution_price(model, SHARE, Side.SELL, Decimal(1), Decimal("0.0003"), 0.01) == Decimal("0.000299")
+    assert execution_price(model, SHARE, Side.BUY, Decimal(1), Decimal("0.0003"), MOVES) == Decimal("0.000301")
+    assert execution_price(model, SHARE, Side.SELL, Decimal(1), Decimal("0.0003"), MOVES) == Decimal("0.000299")
 
 
 def test_cash_goes_out_with_costs_and_comes_in_without_them() -> None:
     model = SquareRootCost(half_spread_bps=0.0, eta=0.0, commission_bps=10.0)
-    assert expected_cash(model, SHARE, Side.BUY, Decimal(10), Decimal(50), 0.01) == Decimal("-500.50")
-    assert expected_cash(model, SHARE, Side.SELL, Decimal(10), Decimal(50), 0.01) == Decimal("499.50")
+    assert expected_cash(model, SHARE, Side.BUY, Decimal(10), Decimal(50), MOVES) == Decimal("-500.50")
+    assert expected_cash(model, SHARE, Side.SELL, Decimal(10), Decimal(50), MOVES) == Decimal("499.50")
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 0.2))
@@ -202,44 +201,9 @@ def test_a_larger_trade_never_costs_less_per_unit(small: float, large: float, vo
     assert model.slippage("KO", 1.0, small, volatility) <= model.slippage("KO", 1.0, large, volatility)
 
 
-def test_volatility_is_that_of_the_last_twenty_one_returns() -> None:
-    closes = np.ones((30, 2))
-    closes[-1, 0] = 1.21  # one return of 21 % among 21: deviation 0.21 / sqrt(21)
-    closes[3, 1] = 9.0  # long ago: forgotten
-    volatility = session_volatility(("A", "B"), closes)
-    assert volatility["A"] == pytest.approx(0.21 / math.sqrt(21))
-    assert volatility["B"] == 0.0
-
-
-def test_volume_is_that_of_the_last_twenty_one_sessions_where_all_are_known() -> None:
-    volumes = np.full((30, 4), 100.0)
-    volumes[-1, 0] = 310.0
-    volumes[8, 0] = 1e9  # long ago: forgotten
-    volumes[-21, 1] = np.nan
-    volumes[:, 2] = 0.0
-    volumes[-1, 3] = 0.0  # a day without a trade is a day
-    found = measured_volumes(("A", "B", "C", "D"), volumes)
-    assert found == {"A": pytest.approx(110.0), "C": 0.0, "D": pytest.approx(2000 / 21)}
-    assert measured_volumes(("A",), np.full((20, 1), 100.0)) == {}
-    assert measured_volumes(("A",), None) == {}
-    many, names = np.random.default_rng(0).lognormal(15.0, 1.0, (40, 20)), tuple(map(str, range(20)))
-    assert measured_volumes(names, many) == measured_volumes(names, np.asfortranarray(many))
-    assert expected_cash(SquareRootCost(), SHARE, Side.BUY, Decimal(10), Decimal(50), 0.02, 40.0) == expected_cash(
-        SquareRootCost(), replace(SHARE, adv=40.0), Side.BUY, Decimal(10), Decimal(50), 0.02
-    )
-    assert expected_cash(SquareRootCost(), SHARE, Side.SELL, Decimal(10), Decimal(50), 0.02, 0.0) == expected_cash(
-        SquareRootCost(), SHARE, Side.SELL, Decimal(10), Decimal(50), 0.02
-    ), "what has to be sold is estimated by the reference where nothing trades"
-
-
 def test_a_sale_into_a_market_that_hardly_trades_is_for_next_to_nothing_and_not_for_less() -> None:
     model = SquareRootCost(permanent=0.1)
-    price = execution_price(model, SHARE, Side.SELL, Decimal(20_000), Decimal(10), 0.05, 20.0)
+    price = execution_price(
+        model, SHARE, Side.SELL, Decimal(20_000), Decimal(10), Liquidity({"KO": 0.05}, {"KO": 20.0})
+    )
     assert price == Decimal("0.000001")
-
-
-def test_volatility_of_a_short_or_broken_past_is_unknown() -> None:
-    assert math.isnan(session_volatility(("A",), np.ones((21, 1)))["A"])
-    closes = np.ones((30, 1))
-    closes[-5] = np.nan
-    assert math.isnan(session_volatility(("A",), closes)["A"])

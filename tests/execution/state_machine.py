@@ -413,8 +413,8 @@ class OrderEngineStory(RuleBasedStateMachine):
                     return
                 self.agreed = True
             if self.decision is not None:
-                volatility = TAPE.volatility(CALENDAR.session_of(self.clock.now()))
-                prices = Prices(self.venue.quotes(SYMBOLS).value, self.reference.prices, volatility)
+                liquidity = TAPE.liquidity(CALENDAR.session_of(self.clock.now()))
+                prices = Prices(self.venue.quotes(SYMBOLS).value, self.reference.prices, liquidity)
                 engine.execute(self.decision, prices)
             engine.follow_up()
         except Crash:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from ordinis.costs.execution import expected_cash
+from ordinis.costs.liquidity import UNKNOWN
 from ordinis.costs.models import SquareRootCost
 from ordinis.domain.canonical import canonical, digest
 from ordinis.domain.decisions import Decision, DecisionStatus
@@ -64,7 +65,8 @@ def judged(
     decision = decided(world.decide(("AAPL", side, quantity)))
     order = planned(decision.orders[0])
     prices = world.prices()
-    prices = replace(prices, quotes={s: quote(q) for s, q in prices.quotes.items()}, volumes=volumes)
+    liquidity = replace(prices.liquidity, volumes=volumes)
+    prices = replace(prices, quotes={s: quote(q) for s, q in prices.quotes.items()}, liquidity=liquidity)
     gates = change(replace(world.engine().gates, orders=orders))
     with world.ledger.begin() as unit:
         return gates.admit(unit, decision, order, world.clock.now() + later, prices, skew)
@@ -410,7 +412,7 @@ def test_an_intent_found_after_a_restart_passes_all_the_gates_again(world: World
     old = replace(world.prices(), quotes={"AAPL": Quote("AAPL", world.prices().of("AAPL"), now - HOUR)})
     assert not engine.execute(decision, old)
     assert world.states() == {"AAPL": OrderState.INTENT}
-    dear = Prices({"AAPL": Quote("AAPL", Decimal(66), now)}, world.prices().closes, {})
+    dear = Prices({"AAPL": Quote("AAPL", Decimal(66), now)}, world.prices().closes)
     assert engine.execute(decision, dear)
     assert world.states() == {"AAPL": OrderState.EXPIRED_UNSENT}
     assert world.venue.positions().value == {}
@@ -555,9 +557,9 @@ def test_cash_is_reserved_for_the_impact_of_a_volatile_symbol(world: World) -> N
     costs, prices = SquareRootCost(), world.prices()
     instrument = replace(world.engine().gates.instruments["AAPL"], adv=1000.0)
     verdict = judged(world, change=lambda g: replace(g, costs=costs, instruments={"AAPL": instrument}))
-    taken = -expected_cash(costs, instrument, Side.BUY, Decimal(10), prices.of("AAPL"), prices.sigma("AAPL"))
+    taken = -expected_cash(costs, instrument, Side.BUY, Decimal(10), prices.of("AAPL"), prices.liquidity)
     assert verdict == Passed(Decimal(10), taken)
-    assert taken > -expected_cash(costs, instrument, Side.BUY, Decimal(10), prices.of("AAPL"), 0.0)
+    assert taken > -expected_cash(costs, instrument, Side.BUY, Decimal(10), prices.of("AAPL"), UNKNOWN)
 
 
 def test_nothing_is_bought_of_what_nobody_trades(world: World) -> None:
@@ -569,9 +571,9 @@ def test_nothing_is_bought_of_what_nobody_trades(world: World) -> None:
 def test_cash_is_reserved_for_the_impact_in_a_market_that_is_measured_to_be_thin(world: World) -> None:
     costs, prices, instrument = SquareRootCost(), world.prices(), world.engine().gates.instruments["AAPL"]
     verdict = judged(world, change=lambda g: replace(g, costs=costs), volumes={"AAPL": 1000.0, "KO": 0.0})
-    asked = Side.BUY, Decimal(10), prices.of("AAPL"), prices.sigma("AAPL")
-    assert verdict == Passed(Decimal(10), -expected_cash(costs, instrument, *asked, 1000.0))
-    assert verdict != Passed(Decimal(10), -expected_cash(costs, instrument, *asked))
+    asked, thin = (Side.BUY, Decimal(10), prices.of("AAPL")), replace(prices.liquidity, volumes={"AAPL": 1000.0})
+    assert verdict == Passed(Decimal(10), -expected_cash(costs, instrument, *asked, thin))
+    assert verdict != Passed(Decimal(10), -expected_cash(costs, instrument, *asked, prices.liquidity))
 
 
 @pytest.mark.parametrize("more", ["0", "0.001"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -35,15 +34,13 @@ NOW = datetime(2020, 3, 16, 19, 45, tzinfo=UTC)
     ],
 )
 def test_a_quote_far_from_the_last_close_is_not_believed(quote: str, close: str, worth: str) -> None:
-    prices = Prices({"KO": Quote("KO", Decimal(quote), NOW)}, {"KO": Decimal(close)}, {})
+    prices = Prices({"KO": Quote("KO", Decimal(quote), NOW)}, {"KO": Decimal(close)})
     assert prices.of("KO") == Decimal(worth)
 
 
 def test_a_symbol_without_a_quote_is_worth_its_close_and_one_without_a_close_its_quote() -> None:
-    prices = Prices({"KO": Quote("KO", Decimal(50), NOW)}, {"XOM": Decimal(40)}, {"KO": 0.01})
+    prices = Prices({"KO": Quote("KO", Decimal(50), NOW)}, {"XOM": Decimal(40)})
     assert (prices.of("KO"), prices.of("XOM")) == (Decimal(50), Decimal(40))
-    assert prices.sigma("KO") == 0.01
-    assert math.isnan(prices.sigma("XOM"))
     assert prices.of("GONE") == 0
 
 

@@ -19,7 +19,7 @@ from ordinis.domain.orders import Side
 from ordinis.errors import ConfigurationError
 from ordinis.feedback.executions import by_symbol, quality_by
 from ordinis.feedback.nightly import BUCKETS, Version, calibrate_session, numbers_of, version_of
-from ordinis.feedback.paid import buckets, daily_volumes, paid_costs
+from ordinis.feedback.paid import buckets, paid_costs
 from ordinis.monitoring.artefacts import of_calibration
 from ordinis.ports import PriceHistory
 
@@ -114,12 +114,16 @@ class TestPaid:
         assert paid_costs(rows, market(), without, {"BIG": 0}).left_out == 40
 
     def test_volumes_of_the_bars_go_before_those_of_the_reference_file(self) -> None:
-        assert daily_volumes(market(), 40, REFERENCE) == VOLUMES
-        assert daily_volumes(market(volumes=True), 40, REFERENCE) == {s: 2.0 * v for s, v in VOLUMES.items()}
-        torn = market(volumes=True)
-        assert torn.volumes is not None
-        torn.volumes[35, 0] = np.nan
-        assert daily_volumes(torn, 40, REFERENCE)["BIG"] == VOLUMES["BIG"]
+        rows, measured, torn = orders(60, TRUTH), market(volumes=True), market(volumes=True)
+        torn.volumes[:, 0] = np.nan  # type: ignore[index]
+        places = dict.fromkeys(SYMBOLS, 0)
+        told, half, mixed = (
+            paid_costs(rows, history, REFERENCE, places).costs.participation for history in (market(), measured, torn)
+        )
+        assert told == pytest.approx([float(order.filled) / VOLUMES[order.symbol] for order in rows], rel=1e-12)
+        np.testing.assert_allclose(half, told / 2.0, rtol=1e-12)
+        big = np.array([order.symbol == "BIG" for order in rows])
+        np.testing.assert_array_equal(mixed, np.where(big, told, half))
 
     def test_buckets_go_by_the_money_that_trades(self) -> None:
         assert buckets(market(), REFERENCE, 3) == {"BIG": 0, "MID": 1, "TINY": 2}
