@@ -278,6 +278,16 @@ class OrderEngineStory(RuleBasedStateMachine):
     def the_next_cancels_are_lost(self, times: int, badly: float) -> None:
         self.faults.ask("cancel lost", times, badly)
 
+    @sentence(buy=SHARES, executed=WAY, heard=st.booleans())
+    def the_time_of_a_decision_ends_while_cancels_are_lost(
+        self, buy: dict[str, int], executed: str, heard: bool
+    ) -> None:
+        """`heard`: by the venue, so that the answers alone are lost."""
+        self._trade(buy, {}, executed, 1)
+        self.faults.ask("cancel lost", len(buy), 0.9 if heard else 0.1)
+        self._pass(MINUTE)
+        self._go_on()
+
     # the process
 
     @sentence()
@@ -344,7 +354,7 @@ class OrderEngineStory(RuleBasedStateMachine):
 
     def look_at_the_books(self) -> None:
         self._catch_up()
-        assert self.reference.wrong == []
+        assert not self.reference.wrong, self.reference.wrong
         units = {s: Decimal(q) for s, q in self._read("SELECT symbol, qty FROM position") if Decimal(q)}
         assert units == {s: q for s, q in self.reference.units.items() if q}
         assert [Decimal(c) for (c,) in self._read("SELECT cash FROM balance")] == [self.reference.cash]
@@ -383,7 +393,7 @@ class OrderEngineStory(RuleBasedStateMachine):
             *inspection.transitions(books),
         ]
         assert not found, found
-        assert self.agreed
+        assert self.agreed, "the two books were never found to agree"
         reconcile(self._running(), finish=True)
         once = canonical_ledger(self.ledger)
         reconcile(self._running(), finish=True)
