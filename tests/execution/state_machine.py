@@ -356,10 +356,13 @@ class OrderEngineStory(RuleBasedStateMachine):
         self._catch_up()
         assert not self.reference.wrong, self.reference.wrong
         units = {s: Decimal(q) for s, q in self._read("SELECT symbol, qty FROM position") if Decimal(q)}
-        assert units == {s: q for s, q in self.reference.units.items() if q}
-        assert [Decimal(c) for (c,) in self._read("SELECT cash FROM balance")] == [self.reference.cash]
+        told = {s: q for s, q in self.reference.units.items() if q}
+        assert units == told, f"holdings are {units} in the ledger, by its events {told}"
+        cash = [Decimal(c) for (c,) in self._read("SELECT cash FROM balance")]
+        assert cash == [self.reference.cash], f"cash is {cash} in the ledger, by its events {self.reference.cash}"
         kept = {c: (s, Decimal(q)) for c, s, q in self._read("SELECT coid, state, filled_qty FROM order_intent")}
-        assert kept == {coid: (order.state, order.filled) for coid, order in self.reference.orders.items()}
+        heard = {coid: (order.state, order.filled) for coid, order in self.reference.orders.items()}
+        assert kept == heard, f"ledger and events differ in {sorted(kept.items() ^ heard.items())}"
         theirs = self._executions()
         for name, booked in self.reference.fills.items():
             assert theirs.get(name) == booked, f"fill {name} is {booked} here and {theirs.get(name)} at the venue"
