@@ -44,7 +44,7 @@ from ordinis.ports import ControlRow
 from tests.brokers.market import CALENDAR, SESSIONS, SYMBOLS, TODAY, history, instruments
 from tests.execution import inspection
 from tests.execution.reference import Reference
-from tests.execution.test_order_engine import PACED
+from tests.execution.world import PACED
 
 LIMITS = Limits(
     position_cap=0.4, gross_cap=0.9, cash_buffer=0.1, sector_cap=0.6,

@@ -20,7 +20,7 @@ from ordinis.execution.reconcile import reconcile
 from ordinis.ports import ControlRow
 from tests.brokers.market import CALENDAR, TODAY
 from tests.brokers.test_working_orders import a_venue
-from tests.execution.test_order_engine import World
+from tests.execution.world import World
 
 MINUTE = timedelta(minutes=1)
 HALVES = (Part(Fraction(1, 2), MINUTE), Part(Fraction(1, 2), 2 * MINUTE))

@@ -36,7 +36,7 @@ from ordinis.execution.killpoints import KillPoint
 from ordinis.persistence.unit_of_work import SqlLedger, SqlUnitOfWork
 from ordinis.ports import OrderEvent
 from tests.brokers.market import CALENDAR, SYMBOLS, TODAY, a_broker, instruments, prices_at
-from tests.execution.test_order_engine import COSTS, LIMITS, PACED, PRICES
+from tests.execution.world import COSTS, LIMITS, PACED, PRICES
 
 QUICK, MANY, ON_POSTGRESQL = 100, 500, 50
 LATEST = 40

@@ -17,17 +17,10 @@ from ordinis.execution.pace import Pace
 from ordinis.execution.reconcile import reconcile
 from ordinis.governance.breakers import PACE
 from tests.execution.test_following import Slow
-from tests.execution.test_order_engine import PACED, World
+from tests.execution.world import PACED, World
 
 SECOND = timedelta(seconds=1)
 SLOW = OrderLimits(reconciled_within_seconds=3600)
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    world = World(tmp_path)
-    reconcile(world.engine())
-    return world
 
 
 def paced(world: World, limits: OrderLimits = SLOW) -> OrderEngine:

@@ -16,7 +16,7 @@ from ordinis.execution.canonical import canonical_ledger
 from ordinis.execution.intents import OrderEngine
 from ordinis.execution.reconcile import reconcile
 from ordinis.persistence.unit_of_work import SqlLedger
-from tests.execution.test_order_engine import Lossy, World
+from tests.execution.world import Lossy, World
 
 News = Callable[[OrderEngine], object]
 CASES = 1_000

@@ -21,7 +21,7 @@ from ordinis.execution.killpoints import KillPoint
 from ordinis.execution.reconcile import reconcile
 from ordinis.governance.breakers import CLOCK, RECONCILIATION, REJECTS, judge_rejects
 from ordinis.ports import BrokerAccount, ControlRow
-from tests.execution.test_order_engine import Crash, World
+from tests.execution.world import Crash, World
 
 MINUTE = timedelta(minutes=1)
 

@@ -25,8 +25,8 @@ from ordinis.execution.replaying import pause
 from ordinis.persistence.unit_of_work import SqlLedger
 from ordinis.ports import ControlRow
 from tests.execution.broken import MUST_CATCH
-from tests.execution.test_order_engine import Crash, World
 from tests.execution.two_engines import DIES, HANGS, LIVES
+from tests.execution.world import Crash, World
 from tests.persistence.test_lease import Time
 
 ROOT = Path(__file__).resolve().parents[2]

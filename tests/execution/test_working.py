@@ -30,7 +30,7 @@ from ordinis.governance.breakers import DAILY_LOSS, DRAWDOWN, RECONCILIATION
 from ordinis.ports import BrokerAccount, ControlRow
 from tests.brokers.market import CALENDAR, SESSIONS, SYMBOLS, TODAY, history, instruments
 from tests.execution.test_actor import NEXT, Fixed, an_actor, closed
-from tests.execution.test_order_engine import Crash
+from tests.execution.world import Crash
 
 WINDOW = CALENDAR.trading_instant(TODAY)
 

@@ -17,7 +17,7 @@ from ordinis.errors import AnotherWriter, BackupUnusable, ConfigurationError, Le
 from ordinis.execution.reconcile import reconcile
 from ordinis.persistence import backups
 from ordinis.persistence.unit_of_work import SqlLedger
-from tests.execution.test_order_engine import World
+from tests.execution.world import World
 from tests.persistence.test_anchor import deposit, verify
 from tests.persistence.test_integrity import first_version
 

@@ -18,7 +18,7 @@ from ordinis.errors import ConfigurationError, LedgerDamaged, StoreUnavailable
 from ordinis.execution.canonical import canonical_ledger
 from ordinis.execution.reconcile import reconcile
 from ordinis.persistence.unit_of_work import SqlLedger
-from tests.execution.test_order_engine import World
+from tests.execution.world import World
 
 HOLD = """
 import sqlite3, sys, time
