@@ -29,11 +29,16 @@ from ordinis.bootstrap.deciding import ALLOCATORS
 from ordinis.clock import trading_calendar
 from ordinis.domain.portfolio import PortfolioSnapshot
 from ordinis.features.view import market_view
+from ordinis.ports import Allocator
 from ordinis.serving.advisor import Advisor
 from ordinis.serving.app import create_app
 from ordinis.settings import Settings
 
 SESSION = date(2020, 3, 16)
+
+
+def always(allocator: Allocator) -> Callable[[], Allocator]:
+    return lambda: allocator
 
 
 def measure(ask: Callable[[], object], times: int) -> dict[str, float]:
@@ -62,8 +67,8 @@ def main() -> None:
         "market view": {"in process": measure(lambda: market_view(past, as_of, SESSION), times)}
     }
     for name in ALLOCATORS:
-        allocator = bootstrap.allocator(name, limits)
-        advisor = Advisor(lambda a=allocator: a, lambda *_: past, calendar, symbols, lambda: as_of)
+        allocator = bootstrap.allocator_for(settings, name)
+        advisor = Advisor(always(allocator), lambda *_: past, calendar, symbols, lambda: as_of)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]

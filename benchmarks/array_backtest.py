@@ -56,7 +56,8 @@ def by_inverse_volatility(returns: FloatArray, invested: float, every: int = 1) 
     raw = 1.0 / before.std(axis=-1)
     weights = invested * raw / raw.sum(axis=1, keepdims=True)
     weights[np.arange(len(weights)) % every > 0] = np.nan
-    return Problem(100.0 * np.cumprod(1.0 + returns[LOOKBACK:], axis=0), weights, invested < 1.0)
+    prices = 100.0 * np.cumprod(1.0 + returns[LOOKBACK:], axis=0, dtype=np.float64)
+    return Problem(prices, weights, invested < 1.0)
 
 
 def ours(problem: Problem) -> FloatArray:
@@ -125,7 +126,7 @@ def growth() -> dict[str, dict[int, float]]:
 
 
 def main() -> None:
-    asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     asked.add_argument("--full", action="store_true")
     asked.add_argument("--peers", type=Path, help="a Python with vectorbt")
     options = asked.parse_args()

@@ -76,7 +76,7 @@ def days_of(path: Path) -> list[Day]:
 def orders(days: list[Day], count: int, law: tuple[float, float, float], rng: np.random.Generator) -> PaidCosts:
     """`count` orders on random days; what the market did to them, and what `law` adds."""
     half_spread, eta, delta = law
-    rows = []
+    rows: list[tuple[float, ...]] = []
     while len(rows) < count:
         day = days[int(rng.integers(len(days)))]
         start = int(rng.integers(len(day.opens) - 30))

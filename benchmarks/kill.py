@@ -63,7 +63,7 @@ def spread(nanoseconds: Sequence[int]) -> dict[str, float]:
 
 
 def main() -> None:
-    runs, rng = int([*sys.argv[1:], RUNS][0]), random.Random(20201121)
+    runs, rng = int(sys.argv[1]) if sys.argv[1:] else RUNS, random.Random(20201121)
     found: list[tuple[Killed, int]] = []
     while len(found) < runs:
         with tempfile.TemporaryDirectory() as folder, TradingFloor(Path(folder) / "home") as floor:

@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -159,7 +160,7 @@ def warm(returns: np.ndarray) -> float:
     solver, limits, mean = TailSolver(Scenarios(returns)), region(returns.shape[1]), returns.mean(axis=0)
     solver.solve(limits, mean, tolerance=GAP)
     asked = np.linspace(0.5, 1.5, 50)
-    return 1e3 * median(timed(lambda c=c: solver.solve(limits, c * mean, tolerance=GAP))[0] for c in asked)
+    return 1e3 * median(timed(partial(solver.solve, limits, c * mean, tolerance=GAP))[0] for c in asked)
 
 
 def _print(row: str, sides: dict[str, dict[str, float]]) -> None:
@@ -170,7 +171,7 @@ def _print(row: str, sides: dict[str, dict[str, float]]) -> None:
 
 
 def main() -> None:
-    asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     asked.add_argument("--full", action="store_true")
     asked.add_argument("--peers", type=Path, help="a Python with CVQP and Riskfolio-Lib")
     options = asked.parse_args()

@@ -31,6 +31,7 @@ from ordinis.brokers.book import VenueBook
 from ordinis.brokers.simulated import SimulatedBroker
 from ordinis.brokers.tape import PriceTape
 from ordinis.clock import ReplayClock, trading_calendar
+from ordinis.costs.conditions import MarketConditions
 from ordinis.costs.models import ProportionalCost
 from ordinis.domain.canonical import canonical, digest
 from ordinis.domain.decisions import Decision, DecisionStatus, Source, decision_id
@@ -48,7 +49,7 @@ CASH = Decimal(1_000_000_000)
 CALENDAR = trading_calendar()
 SESSIONS = CALENDAR.sessions[-30:]
 PRICES = dict.fromkeys(SYMBOLS, PRICE)
-VOLATILITY = dict.fromkeys(SYMBOLS, 0.01)
+CONDITIONS = MarketConditions(dict.fromkeys(SYMBOLS, 0.01))
 COSTS = ProportionalCost(10.0)
 LIMITS = Limits(position_cap=0.5, gross_cap=0.9, cash_buffer=0.1, sector_cap=1.0)
 INSTRUMENTS = {s: Instrument(s, s, AssetClass.EQUITY, Decimal("0.001"), Decimal(1), adv=1e6) for s in SYMBOLS}
@@ -117,7 +118,7 @@ def measure(ledger: SqlLedger, clock: ReplayClock) -> dict[str, float]:
     began = time.perf_counter()
     for _ in range(DECISIONS):
         clock.advance(clock.now() + timedelta(seconds=60))
-        prices = Prices(venue.quotes(SYMBOLS).value, PRICES, VOLATILITY)
+        prices = Prices(venue.quotes(SYMBOLS).value, PRICES, CONDITIONS)
         assert engine.execute(decide(ledger, clock), prices)
     taken = time.perf_counter() - began
     waits = 1e3 * np.array([venue.arrived[name] - started for name, started in STARTED.items()])

@@ -26,7 +26,8 @@ def main() -> None:
             prices, weights, size_type="targetpercent", group_by=True, cash_sharing=True, call_seq="auto",
             fees=cost, init_cash=cash, freq="1D",
         )  # fmt: skip
-        return portfolio.value().to_numpy()
+        path: np.ndarray = portfolio.value().to_numpy()
+        return path
 
     taken, path = [], equity()
     for _ in range(int(sys.argv[2])):

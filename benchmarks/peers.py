@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,7 @@ def highs(returns: np.ndarray, cap: float) -> np.ndarray:
     places = [np.tile(np.arange(height), count), np.arange(scenarios), np.arange(scenarios)]
     program.a_matrix_.index_ = np.concatenate(places).astype(np.int32)
     program.a_matrix_.value_ = np.concatenate([dense.T.ravel(), np.ones(2 * scenarios)])
-    solver = highspy.Highs()
+    solver: Any = highspy.Highs()  # type: ignore[no-untyped-call]
     for option, value in (("output_flag", False), ("solver", "simplex"), ("presolve", "off")):
         solver.setOptionValue(option, value)
     solver.passModel(program)

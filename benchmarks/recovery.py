@@ -30,9 +30,10 @@ import numpy as np
 
 from benchmarks import machine
 from ordinis.brokers.book import VenueBook
-from ordinis.brokers.simulated import Part, SimulatedBroker
+from ordinis.brokers.simulated import AT_ONCE, Part, SimulatedBroker
 from ordinis.brokers.tape import PriceTape
 from ordinis.clock import ReplayClock, trading_calendar
+from ordinis.costs.conditions import MarketConditions
 from ordinis.costs.models import ProportionalCost
 from ordinis.domain.canonical import canonical, digest
 from ordinis.domain.decisions import Decision, DecisionStatus, Source, decision_id
@@ -55,7 +56,7 @@ BEGIN = CALENDAR.opens(SESSIONS[0]) + timedelta(minutes=1)
 COSTS = ProportionalCost(10.0)
 LIMITS = Limits(position_cap=0.5, gross_cap=0.9, cash_buffer=0.1, sector_cap=1.0)
 INSTRUMENTS = {s: Instrument(s, s, AssetClass.EQUITY, Decimal("0.001"), Decimal(1), adv=1e6) for s in SYMBOLS}
-PRICES, VOLATILITY = dict.fromkeys(SYMBOLS, PRICE), dict.fromkeys(SYMBOLS, 0.01)
+PRICES, CONDITIONS = dict.fromkeys(SYMBOLS, PRICE), MarketConditions(dict.fromkeys(SYMBOLS, 0.01))
 UNPACED = OrderLimits(orders_per_minute=None, bought_per_minute=None, reconciled_within_seconds=86_400)
 """Five hundred orders may leave at once here."""
 SLOW = (Part(Fraction(1), timedelta(hours=3)),)
@@ -67,8 +68,7 @@ def an_engine(home: Path, clock: ReplayClock, *, slow: bool = False) -> OrderEng
     closes = np.full((len(SESSIONS), len(SYMBOLS)), float(PRICE))
     tape = PriceTape(PriceHistory(SYMBOLS, SESSIONS, closes))
     book = VenueBook(home / "venue.db", "sim")
-    options = {"parts": lambda request: SLOW} if slow else {}
-    venue = SimulatedBroker(book, tape, INSTRUMENTS, COSTS, clock, CALENDAR, **options)
+    venue = SimulatedBroker(book, tape, INSTRUMENTS, COSTS, clock, CALENDAR, lambda request: SLOW if slow else AT_ONCE)
     venue.open_account(CASH, BEGIN)
     gates = Gates(CALENDAR, INSTRUMENTS, LIMITS, "limits", COSTS, None, UNPACED)
     return OrderEngine(SqlLedger(f"sqlite:///{home / 'ledger.db'}", "sim"), venue, clock, gates)
@@ -77,7 +77,7 @@ def an_engine(home: Path, clock: ReplayClock, *, slow: bool = False) -> OrderEng
 def prices(engine: OrderEngine) -> Prices:
     quotes = engine.broker.quotes(SYMBOLS)
     assert isinstance(quotes, Known)
-    return Prices(quotes.value, PRICES, VOLATILITY)
+    return Prices(quotes.value, PRICES, CONDITIONS)
 
 
 def decide(engine: OrderEngine, symbols: Sequence[str]) -> Decision:

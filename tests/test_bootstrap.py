@@ -66,15 +66,16 @@ def test_every_name_gives_an_allocator_whose_version_follows_from_its_parameters
     assert len({bootstrap.allocator(other, Limits()).version for other in ALLOCATORS}) == len(ALLOCATORS)
 
 
-def test_an_allocator_weighs_the_costs_that_the_plan_expects_of_the_same_trade(tmp_path: Path) -> None:
+def test_an_allocator_knows_the_limits_costs_and_volumes_of_a_home(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     asked = bootstrap.allocator_for(settings, "mean-cvar-after-costs")
     assert isinstance(asked, MeanCVaR)
     assert asked.costs == bootstrap.costs(settings)
     assert asked.limits == bootstrap.rulebook(settings).limits
-    told = {symbol: each.adv for symbol, each in bootstrap.instruments(settings).items() if each.adv}
-    assert asked.adv == told != {}
-    own = bootstrap.allocator_for(settings, "mean-cvar-after-costs", ProportionalCost(7.0))
+    told = bootstrap.reference_volumes(settings)
+    assert asked.adv == {symbol: told[symbol] for symbol in bootstrap.universe(settings)}
+    assert asked.adv.keys() < told.keys(), "of an index that is not held nobody's answer depends"
+    own = bootstrap.allocators(settings)("mean-cvar-after-costs", ProportionalCost(7.0))
     assert isinstance(own, MeanCVaR)
     assert own.costs == ProportionalCost(7.0)
 

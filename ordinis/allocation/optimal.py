@@ -22,7 +22,7 @@ import numpy as np
 
 from ordinis.allocation.answer import Author, answer, complete_history, hold, left_out, version_of
 from ordinis.allocation.naive import INVERSE_VOLATILITY_LOOKBACK, check_lookback, inverse_volatility_weights
-from ordinis.costs.liquidity import Liquidity
+from ordinis.costs.conditions import MarketConditions
 from ordinis.domain.decisions import Allocation, Rung
 from ordinis.domain.limits import Limits
 from ordinis.domain.portfolio import PortfolioSnapshot
@@ -153,7 +153,7 @@ class MeanCVaR:
                 "adv": {symbol: float(units) for symbol, units in sorted(self.adv.items())},
                 "holding_sessions": self.holding_sessions,
             }
-        return version_of(self.name, 3, parameters)
+        return version_of(self.name, 2, parameters)
 
     def allocate(self, view: MarketView, portfolio: PortfolioSnapshot) -> Allocation:
         def solve(returns: FloatArray, symbols: Sequence[str]) -> tuple[FloatArray, Mapping[str, object]]:
@@ -178,9 +178,9 @@ class MeanCVaR:
     def _costs(self, model: CostModel, view: MarketView, symbols: Sequence[str], equity: float) -> TradingCosts:
         """Of trades from the book, by the last month of the view, spread over the sessions until the next."""
         columns = [view.symbols.index(symbol) for symbol in symbols]
-        liquidity = Liquidity.measured(view)
-        volume = np.array([liquidity.volumes.get(symbol, self.adv.get(symbol, np.nan)) for symbol in symbols])
-        volatility = np.array([liquidity.sigma(symbol) for symbol in symbols])
+        conditions = MarketConditions.measured(view)
+        volume = np.array([conditions.volume(symbol, self.adv.get(symbol, np.nan)) for symbol in symbols])
+        volatility = np.array([conditions.sigma(symbol) for symbol in symbols])
         whole = trading_costs(model, symbols, equity, view.closes[-1, columns], volume, volatility)
         return whole.part(np.full(len(symbols), True), float(self.holding_sessions))
 

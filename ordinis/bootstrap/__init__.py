@@ -4,7 +4,16 @@ Every import of something concrete stands inside the function that needs it, so 
 nothing else: the command line's help loads no numerics, the execution actor neither Ray, Prefect nor torch.
 """
 
-from ordinis.bootstrap.deciding import ALLOCATORS, advisor, allocator, allocator_for, costs, rulebook, venue_costs
+from ordinis.bootstrap.deciding import (
+    ALLOCATORS,
+    advisor,
+    allocator,
+    allocator_for,
+    allocators,
+    costs,
+    rulebook,
+    venue_costs,
+)
 from ordinis.bootstrap.learning import (
     CURRENCY,
     advice,
@@ -24,6 +33,7 @@ from ordinis.bootstrap.market import (
     instruments,
     jobs,
     records,
+    reference_volumes,
     sample_market,
     sectors,
     shocks,
@@ -64,6 +74,7 @@ __all__ = [
     "advisor",
     "allocator",
     "allocator_for",
+    "allocators",
     "answering",
     "approve_limits",
     "backfill",
@@ -91,6 +102,7 @@ __all__ = [
     "recompute",
     "reconcile_now",
     "records",
+    "reference_volumes",
     "replay_ledger",
     "report",
     "restore_ledger",

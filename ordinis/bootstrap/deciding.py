@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ordinis.bootstrap.market import bar_store, history, instruments, sectors, universe
+from ordinis.bootstrap.market import bar_store, history, reference_volumes, sectors, universe
 from ordinis.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -60,14 +60,16 @@ ALLOCATORS = (
 )
 
 
-def allocator_for(settings: Settings, name: str, model: CostModel | None = None) -> Allocator:
-    """As `allocator`, under the limits of `settings` and what they say of trading.
+def allocators(settings: Settings) -> Callable[[str, CostModel], Allocator]:
+    """What makes an allocator by its name and what trading costs, under the limits and volumes of this moment."""
+    limits, symbols = rulebook(settings).limits, universe(settings)
+    adv = {symbol: units for symbol, units in reference_volumes(settings).items() if symbol in symbols}
+    return lambda name, model: allocator(name, limits, model, adv)
 
-    Args:
-        model: of costs; None for the one in force.
-    """
-    adv = {symbol: each.adv for symbol, each in instruments(settings).items() if each.adv is not None}
-    return allocator(name, rulebook(settings).limits, model or costs(settings), adv)
+
+def allocator_for(settings: Settings, name: str) -> Allocator:
+    """An allocator by its name under the limits, volumes and cost model of this moment."""
+    return allocators(settings)(name, costs(settings))
 
 
 def allocator(
@@ -139,16 +141,15 @@ def advisor(settings: Settings) -> Advisor:
     from ordinis.serving.advisor import Advisor
 
     calendar, store, symbols = trading_calendar(), bar_store(settings), universe(settings)
-
-    path = settings.cost_model_path
+    made_by, path = allocators(settings), settings.cost_model_path
     asked: dict[int, Allocator] = {}
 
     def answering() -> Allocator:
-        """The allocator under the cost model that is in force now."""
+        """The allocator under the cost model that is in force now, and the limits of the start."""
         stamp = path.stat().st_mtime_ns if path.exists() else 0
         if stamp not in asked:
             asked.clear()
-            asked[stamp] = allocator_for(settings, settings.allocator)
+            asked[stamp] = made_by(settings.allocator, costs(settings))
         return asked[stamp]
 
     def latest() -> datetime:

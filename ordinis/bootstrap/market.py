@@ -37,6 +37,11 @@ def instruments(settings: Settings) -> Mapping[str, Instrument]:
     return load_instruments(SAMPLE_INSTRUMENTS)
 
 
+def reference_volumes(settings: Settings) -> Mapping[str, float]:
+    """Units of an average session by symbol, of those of which the reference file says it."""
+    return {symbol: each.adv for symbol, each in instruments(settings).items() if each.adv is not None}
+
+
 def universe(settings: Settings) -> tuple[str, ...]:
     """What the book may hold: the tradable equities of the reference file."""
     from ordinis.domain.instruments import AssetClass

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from typing import TYPE_CHECKING
 
-from ordinis.bootstrap.deciding import allocator_for, costs, rulebook
+from ordinis.bootstrap.deciding import allocators, costs, rulebook
 from ordinis.bootstrap.market import bar_store, history, instruments, universe
 from ordinis.bootstrap.trading import _assembled, ledger, simulated_broker
 
@@ -21,6 +21,7 @@ def answering(settings: Settings) -> Answering:
     """Who answers to which source of a decision, while a cost model is in force."""
     from ordinis.domain.decisions import Source
 
+    asked = allocators(settings)
     made: dict[str, Mapping[Source, Allocator]] = {}
 
     def by(model: CostModel) -> Mapping[Source, Allocator]:
@@ -28,8 +29,8 @@ def answering(settings: Settings) -> Answering:
         name = repr(model)
         if name not in made:
             made[name] = {
-                Source.MODEL: allocator_for(settings, settings.allocator, model),
-                Source.BASELINE: allocator_for(settings, settings.baseline, model),
+                Source.MODEL: asked(settings.allocator, model),
+                Source.BASELINE: asked(settings.baseline, model),
             }
         return made[name]
 

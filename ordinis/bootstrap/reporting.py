@@ -6,9 +6,9 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ordinis.bootstrap.deciding import allocator_for, costs, rulebook, venue_costs
+from ordinis.bootstrap.deciding import allocators, costs, rulebook, venue_costs
 from ordinis.bootstrap.learning import CURRENCY, calibrated
-from ordinis.bootstrap.market import evening_bars, instruments, records, sample_market, sectors, universe
+from ordinis.bootstrap.market import evening_bars, records, reference_volumes, sample_market, sectors, universe
 from ordinis.bootstrap.trading import ledger
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _write(
         calibration,
         closes=closes,
         costs=costs(settings),
-        adv={symbol: each.adv for symbol, each in instruments(settings).items() if each.adv is not None},
+        adv=reference_volumes(settings),
         currency=CURRENCY,
         rng=np.random.default_rng(20201121),
         last=last,
@@ -102,10 +102,10 @@ def _compared(settings: Settings, market: Market, sessions: list[date]) -> dict[
 
     if len(sessions) < 2:
         return {}
-    rules = rulebook(settings)
+    rules, asked = rulebook(settings), allocators(settings)
     compared: dict[str, Baseline] = {}
     for name in COMPARED:
-        mine = allocator_for(settings, name, venue_costs(settings))
+        mine = asked(name, venue_costs(settings))
         result = backtest(
             market,
             mine,

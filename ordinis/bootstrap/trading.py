@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ordinis.bootstrap.deciding import allocator_for, costs, rulebook, venue_costs
+from ordinis.bootstrap.deciding import allocator_for, allocators, costs, rulebook, venue_costs
 from ordinis.bootstrap.market import history, instruments, universe, venue_history
 from ordinis.bootstrap.process import token
 from ordinis.errors import ConfigurationError, NotFound
@@ -274,9 +274,10 @@ def take_up_costs(settings: Settings, actor: Actor) -> None:
     if model == actor.desk.planner.costs:
         return
     actor.believe(model)
+    asked = allocators(settings)
     if not isinstance(actor.allocator, RemoteAllocator):
-        actor.allocator = allocator_for(settings, settings.allocator, model)
-    actor.baseline = allocator_for(settings, settings.baseline, model)
+        actor.allocator = asked(settings.allocator, model)
+    actor.baseline = asked(settings.baseline, model)
 
 
 def take_up_exposures(settings: Settings, actor: Actor) -> None:

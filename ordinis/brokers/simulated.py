@@ -295,7 +295,7 @@ class SimulatedBroker:
             side,
             quantity,
             self._tape.prices(session)[symbol],
-            self._tape.liquidity(session),
+            self._tape.conditions(session),
         )
         return Fill(
             account=self._book.account,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
 
-from ordinis.costs.liquidity import Liquidity
+from ordinis.costs.conditions import MarketConditions
 from ordinis.domain.canonical import to_decimal
 from ordinis.ports import PriceHistory
 
@@ -40,6 +40,6 @@ class PriceTape:
             if math.isfinite(close)
         }
 
-    def liquidity(self, session: date) -> Liquidity:
+    def conditions(self, session: date) -> MarketConditions:
         """Of the month before `session`."""
-        return Liquidity.measured(self._history, self._row.get(session, 0))
+        return MarketConditions.measured(self._history, self._row.get(session, 0))

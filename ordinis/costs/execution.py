@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
-from ordinis.costs.liquidity import Liquidity
+from ordinis.costs.conditions import MarketConditions
 from ordinis.domain.canonical import to_decimal
 from ordinis.domain.instruments import Instrument
 from ordinis.domain.orders import Side
@@ -22,12 +22,12 @@ def execution_price(
     side: Side,
     quantity: Decimal,
     price: Decimal,
-    liquidity: Liquidity,
+    conditions: MarketConditions,
 ) -> Decimal:
     """The price at which `quantity` trades when the market stands at `price`."""
     symbol = instrument.symbol
-    share = liquidity.participation(symbol, quantity, instrument.adv)
-    slippage = to_decimal(costs.slippage(symbol, float(quantity * price), share, liquidity.sigma(symbol)))
+    share = conditions.participation(symbol, quantity, instrument.adv)
+    slippage = to_decimal(costs.slippage(symbol, float(quantity * price), share, conditions.sigma(symbol)))
     if side is Side.BUY:
         return (price * (1 + slippage)).quantize(PRICE_STEP, ROUND_CEILING)
     # However little is traded in it, nobody pays to be rid of it.
@@ -40,8 +40,8 @@ def expected_cash(
     side: Side,
     quantity: Decimal,
     price: Decimal,
-    liquidity: Liquidity,
+    conditions: MarketConditions,
 ) -> Decimal:
     """Signed change of the cash balance by a trade, slippage and fee included: negative for a buy."""
-    notional = quantity * execution_price(costs, instrument, side, quantity, price, liquidity)
+    notional = quantity * execution_price(costs, instrument, side, quantity, price, conditions)
     return (notional if side is Side.SELL else -notional) - costs.fee(notional)

@@ -18,7 +18,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from ordinis.clock import ReplayClock, TradingCalendar
-from ordinis.costs.liquidity import Liquidity
+from ordinis.costs.conditions import MarketConditions
 from ordinis.data.live_window import LiveWindow
 from ordinis.domain.decisions import Allocation, Decision, Source
 from ordinis.domain.exposures import FactorExposures
@@ -174,7 +174,7 @@ class Actor:
         if not isinstance(answer, Known):
             logger.warning("no quotes: %s", getattr(answer, "reason", "the answer is old"))
         quotes = answer.value if isinstance(answer, Known) else {}
-        return Prices(quotes, last_closes(view), Liquidity.measured(view))
+        return Prices(quotes, last_closes(view), MarketConditions.measured(view))
 
     def stopped(self) -> TradingStopped | None:
         """Why nothing may be decided now: the kill flag, or a state that only a person may leave."""

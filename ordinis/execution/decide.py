@@ -15,7 +15,7 @@ from textwrap import shorten
 from typing import Any
 
 from ordinis.clock import TradingCalendar
-from ordinis.costs.liquidity import Liquidity
+from ordinis.costs.conditions import MarketConditions
 from ordinis.domain.canonical import canonical, digest
 from ordinis.domain.decisions import (
     WHOLE,
@@ -199,7 +199,7 @@ class Desk:
             portfolio,
             session=view.session,
             previous_session=view.sessions[-1],
-            liquidity=Liquidity.measured(view),
+            conditions=MarketConditions.measured(view),
             demanded=portfolio.holdings if self.planner.takes_risk_off(answer.weights, portfolio) else asked,
             wished=wished,
         )

@@ -27,8 +27,8 @@ from decimal import Decimal
 from pathlib import Path
 
 from ordinis.clock import TradingCalendar
+from ordinis.costs.conditions import MONTH
 from ordinis.costs.execution import expected_cash
-from ordinis.costs.liquidity import MONTH
 from ordinis.domain.canonical import plain
 from ordinis.domain.decisions import WHOLE, Decision, DecisionStatus
 from ordinis.domain.instruments import Instrument
@@ -223,7 +223,7 @@ class Gates:
         """G8, G9, G11: the part of a buy that fits."""
         ceilings = [row.ceiling for row in unit.control.overrides(now) if row.symbol == order.symbol]
         instrument, book = self.instruments[order.symbol], WorstCase.of(unit, live, prices)
-        if prices.liquidity.dried_up(order.symbol):
+        if prices.conditions.dried_up(order.symbol):
             return Denied(f"G8: nothing was traded in {order.symbol} for {MONTH} sessions")
         quantity = room(
             order,
@@ -242,7 +242,7 @@ class Gates:
             quantity = instrument.round_quantity(left / price)
         if quantity <= 0:
             return Denied(f"G8/G11: no room for {order.symbol} under its caps, the cash buffer or a person's ceiling")
-        return Passed(quantity, -expected_cash(self.costs, instrument, Side.BUY, quantity, price, prices.liquidity))
+        return Passed(quantity, -expected_cash(self.costs, instrument, Side.BUY, quantity, price, prices.conditions))
 
 
 def _within(spread: Decimal, cap: float) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeGuard
 
-from ordinis.costs.liquidity import UNKNOWN, Liquidity
+from ordinis.costs.conditions import MarketConditions
 from ordinis.domain.market import Quote
 from ordinis.domain.portfolio import ZERO
 
@@ -30,7 +30,7 @@ class Prices:
     """What can be traded on now; a symbol without a quote is not traded."""
     closes: Mapping[str, Decimal]
     """Of the last session, adjusted for splits: of every holding and of what may be bought."""
-    liquidity: Liquidity = UNKNOWN
+    conditions: MarketConditions
 
     def of(self, symbol: str) -> Decimal:
         """What a unit is worth now: its quote, or its last close where there is none that can be believed, or nothing.

@@ -26,8 +26,8 @@ from datetime import date
 from decimal import Decimal
 
 from ordinis.clock import first_of_period
+from ordinis.costs.conditions import MarketConditions
 from ordinis.costs.execution import expected_cash
-from ordinis.costs.liquidity import Liquidity
 from ordinis.costs.models import CENT
 from ordinis.domain.canonical import to_decimal
 from ordinis.domain.instruments import Instrument
@@ -57,7 +57,7 @@ class Planner:
         *,
         session: date,
         previous_session: date,
-        liquidity: Liquidity,
+        conditions: MarketConditions,
         demanded: Collection[str] = (),
         wished: Collection[str] = (),
     ) -> tuple[PlannedOrder, ...]:
@@ -66,7 +66,7 @@ class Planner:
         Args:
             targets: weights as fractions of equity; a held symbol that is missing is sold.
             session: the session to trade in; `previous_session` the one before, for the calendar trigger.
-            liquidity: for the cost estimate.
+            conditions: for the cost estimate.
             demanded: symbols whose sale nothing may hold up.
             wished: symbols that a person wants at their target: neither band nor cool-down holds them up.
         """
@@ -74,7 +74,7 @@ class Planner:
         def cash(order: PlannedOrder) -> Decimal:
             """Expected change of the cash balance by `order`."""
             instrument, price = self.instruments[order.symbol], order.reference_price
-            return expected_cash(self.costs, instrument, order.side, order.quantity, price, liquidity)
+            return expected_cash(self.costs, instrument, order.side, order.quantity, price, conditions)
 
         due = self.due(portfolio, session, previous_session)
         deltas = self._deltas(targets, portfolio)

@@ -69,13 +69,13 @@ def room(
         _sector_room(order.symbol, book, limits),
     ]
     quantity = min(order.quantity, min(allowed) / price)
-    volume = prices.liquidity.volume(order.symbol, instrument.adv)
+    volume = prices.conditions.volume(order.symbol, instrument.adv)
     if participation_cap is not None and volume is not None:
         quantity = min(quantity, to_decimal(participation_cap * volume))
     if quantity <= 0:
         return ZERO
     spendable = book.cash - to_decimal(limits.cash_buffer) * equity
-    needed = -expected_cash(costs, instrument, Side.BUY, quantity, price, prices.liquidity)
+    needed = -expected_cash(costs, instrument, Side.BUY, quantity, price, prices.conditions)
     if needed > spendable:
         quantity *= max(ZERO, spendable) / needed
     return instrument.round_quantity(quantity)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ordinis.costs.liquidity import Liquidity
+from ordinis.costs.conditions import MarketConditions
 from ordinis.domain.executions import BASIS_POINTS, Execution
 from ordinis.domain.instruments import Instrument
 from ordinis.domain.orders import Side
@@ -38,11 +38,12 @@ class Paid:
 
 def buckets(history: PriceHistory, reference: Mapping[str, Instrument], count: int) -> dict[str, int]:
     """Liquidity bucket by symbol, 0 for the most liquid, at the end of `history`; without those of unknown volume."""
-    liquidity, money = Liquidity.measured(history), {}
+    conditions, money = MarketConditions.measured(history), {}
     for place, symbol in enumerate(history.symbols):
         closes = history.closes[:, place]
         seen = closes[np.isfinite(closes)]
-        volume = liquidity.volume(symbol, _adv(reference, symbol))
+        told = _adv(reference, symbol)
+        volume = conditions.volume(symbol, told) or told
         if len(seen) and volume:
             money[symbol] = volume * float(seen[-1])
     places = liquidity_buckets(np.array(list(money.values())), count)
@@ -59,14 +60,14 @@ def paid_costs(
         bucket: liquidity bucket by symbol; orders in others are left out.
     """
     rows, kept = [], []
-    knowledge: dict[int, Liquidity] = {}
+    knowledge: dict[int, MarketConditions] = {}
     column = {symbol: place for place, symbol in enumerate(history.symbols)}
     for order in orders:
         if not order.notional or order.symbol not in column or order.symbol not in bucket:
             continue
         row = bisect_left(history.sessions, order.session)
         if row not in knowledge:
-            knowledge[row] = Liquidity.measured(history, row)
+            knowledge[row] = MarketConditions.measured(history, row)
         share = knowledge[row].participation(order.symbol, order.filled, _adv(reference, order.symbol))
         sigma = knowledge[row].sigma(order.symbol)
         if math.isnan(share) or math.isnan(sigma):

@@ -1,7 +1,7 @@
 """What the ledger does not know: closes of other sessions, and what the cost model expects.
 
-The model by which it was decided is asked about each order as it was planned: its quantity over average daily volume,
-and the volatility of the sessions before it. The decision knew no more.
+The model by which it was decided is asked about each order as it was planned, under the volume and the volatility of
+the sessions before it. The decision knew no more.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import date
 
 import numpy as np
 
-from ordinis.costs.liquidity import UNKNOWN, Liquidity
+from ordinis.costs.conditions import UNKNOWN, MarketConditions
 from ordinis.costs.models import cost_model
 from ordinis.monitoring.report_trading import Traded
 from ordinis.ports import CostModel, FloatArray, PriceHistory, UnitOfWork
@@ -55,7 +55,7 @@ def expected_costs(
         NoVolume: an average daily volume is none.
     """
     sessions = traded.index.sessions
-    known: dict[int, Liquidity] = {}
+    known: dict[int, MarketConditions] = {}
     expected = np.zeros(len(traded.trades))
     for place, trade in enumerate(traded.trades):
         if trade.planned_price is None:
@@ -67,12 +67,12 @@ def expected_costs(
         by_time = traded.index.row(trade.at)
         row = trade.row if by_time is None else min(by_time, trade.row)
         if closes is not None and row not in known:
-            known[row] = Liquidity.measured(closes, bisect_left(closes.sessions, sessions[row]))
-        liquidity = known.get(row, UNKNOWN)
+            known[row] = MarketConditions.measured(closes, bisect_left(closes.sessions, sessions[row]))
+        conditions = known.get(row, UNKNOWN)
         model = (of_decisions or {}).get(trade.decision or "", costs)
         notional = abs(trade.quantity) * trade.planned_price
-        share = liquidity.participation(trade.symbol, abs(trade.quantity), adv.get(trade.symbol))
-        rate = model.slippage(trade.symbol, float(notional), share, liquidity.sigma(trade.symbol))
+        share = conditions.participation(trade.symbol, abs(trade.quantity), adv.get(trade.symbol))
+        rate = model.slippage(trade.symbol, float(notional), share, conditions.sigma(trade.symbol))
         cost = float(notional) * rate + float(model.fee(notional))
         expected[place] = cost if trade.quantity > 0 else -cost
     return expected

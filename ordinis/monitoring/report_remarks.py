@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 
 import numpy as np
 
-from ordinis.costs.liquidity import MONTH, Liquidity
+from ordinis.costs.conditions import MONTH, MarketConditions
 from ordinis.monitoring.report_data import Track
 from ordinis.monitoring.report_trading import Traded
 from ordinis.monitoring.wording import plural
@@ -43,8 +44,8 @@ def on_expected_costs(
     if closes is None:
         return ["No closes were given: expected costs leave impact out, which needs volatility."]
     told = []
-    measured = Liquidity.measured(closes)
-    unknown = sorted(symbol for symbol in symbols if measured.volume(symbol, adv.get(symbol)) is None)
+    measured = MarketConditions.measured(closes)
+    unknown = sorted(s for s in symbols if math.isnan(measured.participation(s, Decimal(1), adv.get(s))))
     if unknown:
         told.append(f"No daily volume is known for {_listed(unknown)}: their expected cost leaves impact out.")
     sessions = [traded.index.sessions[trade.row] for trade in traded.trades]

@@ -161,6 +161,8 @@ def test_a_symbol_in_which_nothing_trades_is_named_where_its_costs_are_asked(vie
     assert given.rung is Rung.CLOSED_FORM
     assert "S2: an average daily volume of 0 is not above 0" in given.trace["fallen"]["optimiser"]
     assert "S2" in caplog.text
+    told = replace(costs, adv=dict.fromkeys(view.symbols, 1e6)).allocate(replace(view, volumes=volumes), book_of())
+    assert told.weights == given.weights, "what bars measure goes before what the reference says"
 
 
 def test_a_symbol_that_is_dear_to_trade_is_traded_less(view_of, walk, book_of):

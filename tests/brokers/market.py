@@ -13,7 +13,7 @@ from ordinis.brokers.book import VenueBook
 from ordinis.brokers.simulated import SimulatedBroker
 from ordinis.brokers.tape import PriceTape
 from ordinis.clock import ReplayClock, trading_calendar
-from ordinis.costs.liquidity import Liquidity
+from ordinis.costs.conditions import MarketConditions
 from ordinis.costs.models import ProportionalCost
 from ordinis.domain.instruments import AssetClass, Instrument
 from ordinis.execution.prices import Prices
@@ -67,4 +67,4 @@ def prices_at(broker: SimulatedBroker, symbols: Collection[str] = SYMBOLS) -> Pr
     """What orders are judged by now: the venue's quotes and the closes before today."""
     before = history().closes[SESSIONS.index(TODAY) - 1]
     closes = {symbol: Decimal(str(price)) for symbol, price in zip(SYMBOLS, before, strict=True)}
-    return Prices(broker.quotes(sorted(symbols)).value, closes, Liquidity(dict.fromkeys(SYMBOLS, 0.01)))
+    return Prices(broker.quotes(sorted(symbols)).value, closes, MarketConditions(dict.fromkeys(SYMBOLS, 0.01)))

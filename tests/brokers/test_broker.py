@@ -5,11 +5,13 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 import uvicorn
 
@@ -200,12 +202,16 @@ def test_a_book_belongs_to_one_account(tmp_path: Path) -> None:
         VenueBook(tmp_path / "venue.db", "yours")
 
 
-def test_the_venues_impact_does_not_know_todays_close() -> None:
-    changed = history()
+def test_the_venues_impact_knows_neither_close_nor_volume_of_today() -> None:
+    usual, changed = (replace(history(), volumes=np.full(history().closes.shape, 1e6)) for _ in range(2))
+    before = PriceTape(usual).conditions(TODAY)
+    assert before.volumes == dict.fromkeys(SYMBOLS, 1e6)
     changed.closes[SESSIONS.index(TODAY)] *= 1.5
-    before, after = PriceTape(history()).liquidity(TODAY), PriceTape(changed).liquidity(TODAY)
-    assert before == after
-    assert PriceTape(changed).liquidity(CALENDAR.next_session(TODAY)) != before
+    changed.volumes[SESSIONS.index(TODAY)] *= 1.5  # type: ignore[index]
+    assert PriceTape(changed).conditions(TODAY) == before
+    tomorrow = PriceTape(changed).conditions(CALENDAR.next_session(TODAY))
+    assert tomorrow.volatility != before.volatility
+    assert tomorrow.volumes != before.volumes
 
 
 def test_the_book_outlives_the_venue(tmp_path: Path) -> None:

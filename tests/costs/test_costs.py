@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ordinis.costs.conditions import UNKNOWN, MarketConditions
 from ordinis.costs.execution import execution_price, expected_cash
-from ordinis.costs.liquidity import UNKNOWN, Liquidity
 from ordinis.costs.models import CalibratedCost, ProportionalCost, SquareRootCost, cost_model
 from ordinis.domain.canonical import canonical
 from ordinis.domain.instruments import AssetClass, Instrument
@@ -23,7 +23,7 @@ from ordinis.errors import ConfigurationError, NoVolume
 from ordinis.ports import CostModel
 
 SHARE = Instrument("KO", "Coca-Cola", AssetClass.EQUITY, Decimal("0.01"), Decimal(1), adv=10_000)
-MOVES = Liquidity({"KO": 0.02, "XOM": 0.02})
+MOVES = MarketConditions({"KO": 0.02, "XOM": 0.02})
 
 
 def test_half_spread_and_square_root_impact_add_up() -> None:
@@ -204,6 +204,6 @@ def test_a_larger_trade_never_costs_less_per_unit(small: float, large: float, vo
 def test_a_sale_into_a_market_that_hardly_trades_is_for_next_to_nothing_and_not_for_less() -> None:
     model = SquareRootCost(permanent=0.1)
     price = execution_price(
-        model, SHARE, Side.SELL, Decimal(20_000), Decimal(10), Liquidity({"KO": 0.05}, {"KO": 20.0})
+        model, SHARE, Side.SELL, Decimal(20_000), Decimal(10), MarketConditions({"KO": 0.05}, {"KO": 20.0})
     )
     assert price == Decimal("0.000001")

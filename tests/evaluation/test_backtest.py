@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ordinis import bootstrap
+from ordinis.costs.conditions import MarketConditions
 from ordinis.costs.execution import execution_price, expected_cash
-from ordinis.costs.liquidity import Liquidity
 from ordinis.domain.decisions import Allocation, Source
 from ordinis.domain.limits import TradingState
 from ordinis.domain.orders import Side
@@ -89,13 +89,13 @@ def test_impact_is_charged_by_the_volumes_that_the_bars_have() -> None:
             assert seen["sha"] == market_view(before, decision.as_of, decision.as_of.date()).sha
     first = {order.client_order_id: order for order in orders if order.decision_id == decisions[0].id}
     model, row = bootstrap.costs(SETTINGS), history.sessions.index(FIRST)
-    liquidity = Liquidity.measured(history, row)
-    assert liquidity.volumes["KO"] < 0.2 * market.instruments["KO"].adv  # type: ignore[operator]
+    conditions = MarketConditions.measured(history, row)
+    assert conditions.volumes["KO"] < 0.2 * market.instruments["KO"].adv  # type: ignore[operator]
     bought = [fill for fill in fills if fill.client_order_id in first]
     assert bought
     for fill in bought:
         order, instrument = first[fill.client_order_id or ""], market.instruments[fill.symbol]
-        asked = fill.side, fill.quantity, order.reference_price, liquidity
+        asked = fill.side, fill.quantity, order.reference_price, conditions
         assert fill.price == execution_price(model, instrument, *asked)
         if fill.side is Side.BUY:
             assert order.reserved_notional == -expected_cash(model, instrument, *asked)

@@ -190,7 +190,8 @@ class Fuzz:
                 price = Decimal(self.rng.choice(["0", "-1", "NaN", "1", "100000"]))
                 quotes = {**quotes, symbol: replace(quotes[symbol], price=price)}
             closes = TAPE.prices(CALENDAR.previous_session(self.session))
-            engine.execute(decision, Prices(quotes, closes, TAPE.liquidity(self.session)), last=self.rng.random() < 0.3)
+            prices = Prices(quotes, closes, TAPE.conditions(self.session))
+            engine.execute(decision, prices, last=self.rng.random() < 0.3)
             self.clock.advance(min(self.clock.now() + timedelta(seconds=5), CALENDAR.closes(self.session)))
 
     def _decision(self, now: datetime) -> Decision:

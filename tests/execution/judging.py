@@ -45,8 +45,8 @@ def judged(
     decision = decided(world.decide(("AAPL", side, quantity)))
     order = planned(decision.orders[0])
     prices = world.prices()
-    liquidity = replace(prices.liquidity, volumes=volumes)
-    prices = replace(prices, quotes={s: quote(q) for s, q in prices.quotes.items()}, liquidity=liquidity)
+    conditions = replace(prices.conditions, volumes=volumes)
+    prices = replace(prices, quotes={s: quote(q) for s, q in prices.quotes.items()}, conditions=conditions)
     gates = change(replace(world.engine().gates, orders=orders))
     with world.ledger.begin() as unit:
         return gates.admit(unit, decision, order, world.clock.now() + later, prices, skew)

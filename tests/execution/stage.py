@@ -222,8 +222,8 @@ class Stage(RuleBasedStateMachine):
                     return
                 self.agreed = True
             if self.decision is not None:
-                liquidity = TAPE.liquidity(CALENDAR.session_of(self.clock.now()))
-                prices = Prices(self.venue.quotes(SYMBOLS).value, self.reference.prices, liquidity)
+                conditions = TAPE.conditions(CALENDAR.session_of(self.clock.now()))
+                prices = Prices(self.venue.quotes(SYMBOLS).value, self.reference.prices, conditions)
                 engine.execute(self.decision, prices)
             engine.follow_up()
         except Crash:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from ordinis.costs.conditions import UNKNOWN
 from ordinis.costs.execution import expected_cash
-from ordinis.costs.liquidity import UNKNOWN
 from ordinis.costs.models import SquareRootCost
 from ordinis.domain.decisions import DecisionStatus
 from ordinis.domain.limits import Limits, OrderLimits, TradingState
@@ -310,7 +310,7 @@ def test_cash_is_reserved_for_the_impact_of_a_volatile_symbol(world: World) -> N
     costs, prices = SquareRootCost(), world.prices()
     instrument = replace(world.engine().gates.instruments["AAPL"], adv=1000.0)
     verdict = judged(world, change=lambda g: replace(g, costs=costs, instruments={"AAPL": instrument}))
-    taken = -expected_cash(costs, instrument, Side.BUY, Decimal(10), prices.of("AAPL"), prices.liquidity)
+    taken = -expected_cash(costs, instrument, Side.BUY, Decimal(10), prices.of("AAPL"), prices.conditions)
     assert verdict == Passed(Decimal(10), taken)
     assert taken > -expected_cash(costs, instrument, Side.BUY, Decimal(10), prices.of("AAPL"), UNKNOWN)
 
@@ -324,9 +324,9 @@ def test_nothing_is_bought_of_what_nobody_trades(world: World) -> None:
 def test_cash_is_reserved_for_the_impact_in_a_market_that_is_measured_to_be_thin(world: World) -> None:
     costs, prices, instrument = SquareRootCost(), world.prices(), world.engine().gates.instruments["AAPL"]
     verdict = judged(world, change=lambda g: replace(g, costs=costs), volumes={"AAPL": 1000.0, "KO": 0.0})
-    asked, thin = (Side.BUY, Decimal(10), prices.of("AAPL")), replace(prices.liquidity, volumes={"AAPL": 1000.0})
+    asked, thin = (Side.BUY, Decimal(10), prices.of("AAPL")), replace(prices.conditions, volumes={"AAPL": 1000.0})
     assert verdict == Passed(Decimal(10), -expected_cash(costs, instrument, *asked, thin))
-    assert verdict != Passed(Decimal(10), -expected_cash(costs, instrument, *asked, prices.liquidity))
+    assert verdict != Passed(Decimal(10), -expected_cash(costs, instrument, *asked, prices.conditions))
 
 
 @pytest.mark.parametrize("more", ["0", "0.001"])

@@ -124,7 +124,7 @@ def test_an_intent_found_after_a_restart_passes_all_the_gates_again(world: World
     old = replace(world.prices(), quotes={"AAPL": Quote("AAPL", world.prices().of("AAPL"), now - HOUR)})
     assert not engine.execute(decision, old)
     assert world.states() == {"AAPL": OrderState.INTENT}
-    dear = Prices({"AAPL": Quote("AAPL", Decimal(66), now)}, world.prices().closes)
+    dear = Prices({"AAPL": Quote("AAPL", Decimal(66), now)}, world.prices().closes, world.prices().conditions)
     assert engine.execute(decision, dear)
     assert world.states() == {"AAPL": OrderState.EXPIRED_UNSENT}
     assert world.venue.positions().value == {}

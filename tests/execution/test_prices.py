@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 
+from ordinis.costs.conditions import UNKNOWN
 from ordinis.domain.market import Quote
 from ordinis.execution.prices import Prices
 
@@ -34,12 +35,12 @@ NOW = datetime(2020, 3, 16, 19, 45, tzinfo=UTC)
     ],
 )
 def test_a_quote_far_from_the_last_close_is_not_believed(quote: str, close: str, worth: str) -> None:
-    prices = Prices({"KO": Quote("KO", Decimal(quote), NOW)}, {"KO": Decimal(close)})
+    prices = Prices({"KO": Quote("KO", Decimal(quote), NOW)}, {"KO": Decimal(close)}, UNKNOWN)
     assert prices.of("KO") == Decimal(worth)
 
 
 def test_a_symbol_without_a_quote_is_worth_its_close_and_one_without_a_close_its_quote() -> None:
-    prices = Prices({"KO": Quote("KO", Decimal(50), NOW)}, {"XOM": Decimal(40)})
+    prices = Prices({"KO": Quote("KO", Decimal(50), NOW)}, {"XOM": Decimal(40)}, UNKNOWN)
     assert (prices.of("KO"), prices.of("XOM")) == (Decimal(50), Decimal(40))
     assert prices.of("GONE") == 0
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ordinis.clock import first_of_period
-from ordinis.costs.liquidity import Liquidity
+from ordinis.costs.conditions import MarketConditions
 from ordinis.costs.models import ProportionalCost
 from ordinis.domain.instruments import AssetClass, Instrument
 from ordinis.domain.limits import TradingRules
@@ -43,8 +43,8 @@ def plan(
     targets: dict[str, float], book: PortfolioSnapshot, planner: Planner, demanded: tuple[str, ...] = ()
 ) -> tuple[PlannedOrder, ...]:
     return planner.plan(
-        targets, book, session=SESSION, previous_session=BEFORE, liquidity=Liquidity(dict.fromkeys(SHARES, 0.01)),
-        demanded=demanded,
+        targets, book, session=SESSION, previous_session=BEFORE,
+        conditions=MarketConditions(dict.fromkeys(SHARES, 0.01)), demanded=demanded,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from ordinis.costs.liquidity import Liquidity
+from ordinis.costs.conditions import MarketConditions
 from ordinis.costs.models import ProportionalCost, SquareRootCost
 from ordinis.domain.instruments import AssetClass, Instrument
 from ordinis.domain.limits import Limits
@@ -24,7 +24,8 @@ NOW = datetime(2020, 3, 16, 19, 45, tzinfo=UTC)
 SECTORS = {"KO": "staples", "PEP": "staples", "XOM": "energy"}
 WIDE = Limits(position_cap=1.0, gross_cap=1.0, cash_buffer=0.0, sector_cap=1.0, sectors=SECTORS)
 FREE = ProportionalCost(0.0)
-PRICES = Prices({s: Quote(s, Decimal(10), NOW) for s in ("KO", "PEP", "XOM", "BRK")}, {}, Liquidity({"KO": 0.02}))
+QUOTES = {symbol: Quote(symbol, Decimal(10), NOW) for symbol in ("KO", "PEP", "XOM", "BRK")}
+PRICES = Prices(QUOTES, {}, MarketConditions({"KO": 0.02}))
 KO = Instrument("KO", "KO", AssetClass.EQUITY, Decimal("0.01"), Decimal(1), adv=None)
 
 
@@ -155,9 +156,11 @@ def test_an_order_of_nothing_reserves_nothing() -> None:
 
 
 def test_a_measured_volume_goes_before_the_one_that_the_reference_says() -> None:
-    thin = replace(PRICES, liquidity=replace(PRICES.liquidity, volumes={"KO": 400.0}))
+    thin = replace(PRICES, conditions=replace(PRICES.conditions, volumes={"KO": 400.0}))
     steep = SquareRootCost(half_spread_bps=0.0, eta=1.0, commission_bps=0.0)
     # 100 units of 400 a day cost 1010; of a thousand million a day, 1000.01.
     assert fits(a_book("1005"), instrument=replace(KO, adv=1e9), costs=steep, prices=thin) == 99
     assert fits(a_book("1005"), instrument=replace(KO, adv=1e9), costs=steep) == 100
     assert fits(a_book(), instrument=replace(KO, adv=1e9), participation_cap=0.05, prices=thin) == 20
+    still = replace(PRICES, conditions=MarketConditions({"KO": 0.02}, {"KO": 0.0}))
+    assert fits(a_book(), instrument=replace(KO, adv=1e9), participation_cap=0.05, prices=still) == 0

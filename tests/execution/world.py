@@ -53,7 +53,7 @@ class Crash(BaseException):
 
 
 class World:
-    """A venue and a ledger that outlive engines."""
+    """Its engines come and go; clock, venue and ledger stay."""
 
     def __init__(self, folder: Path) -> None:
         self.clock = at_the_window()

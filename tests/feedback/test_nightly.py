@@ -124,9 +124,17 @@ class TestPaid:
         np.testing.assert_allclose(half, told / 2.0, rtol=1e-12)
         big = np.array([order.symbol == "BIG" for order in rows])
         np.testing.assert_array_equal(mixed, np.where(big, told, half))
+        measured.volumes[:, 0] = 0.0  # type: ignore[index]
+        still = paid_costs(rows, measured, REFERENCE, places).costs.participation
+        np.testing.assert_array_equal(still, mixed)
 
     def test_buckets_go_by_the_money_that_trades(self) -> None:
         assert buckets(market(), REFERENCE, 3) == {"BIG": 0, "MID": 1, "TINY": 2}
+        measured = market(volumes=True)
+        measured.volumes[:, 0] = 1.0  # type: ignore[index]
+        assert buckets(measured, REFERENCE, 3) == {"MID": 0, "TINY": 1, "BIG": 2}
+        measured.volumes[:, 0] = 0.0  # type: ignore[index]
+        assert buckets(measured, REFERENCE, 3) == {"BIG": 0, "MID": 1, "TINY": 2}, "by the reference"
         assert buckets(market(), {**REFERENCE, "MID": replace(REFERENCE["MID"], adv=None)}, 2) == {"BIG": 0, "TINY": 1}
 
 

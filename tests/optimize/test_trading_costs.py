@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ordinis.costs.conditions import MarketConditions
 from ordinis.costs.execution import expected_cash
 from ordinis.costs.models import CalibratedCost, ProportionalCost, SquareRootCost
 from ordinis.domain.canonical import to_decimal
@@ -62,7 +63,7 @@ def test_the_estimate_is_what_the_venue_books(model: CostModel, asked: Sequence[
         instrument = Instrument(symbol, symbol, AssetClass.EQUITY, Decimal("0.000001"), Decimal(0), adv=volume)
         at, side = to_decimal(round(price, 4)), Side.BUY if share > 0.0 else Side.SELL
         quantity = to_decimal(round(abs(share) * EQUITY / float(at), 6))
-        cash = expected_cash(model, instrument, side, quantity, at, volatility)
+        cash = expected_cash(model, instrument, side, quantity, at, MarketConditions({symbol: volatility}))
         booked += float((quantity * at if side is Side.SELL else -quantity * at) - cash)
         # A fee is rounded up to a cent, a price to a millionth.
         rounding += 0.01 + 1e-6 * float(quantity)

@@ -1,7 +1,7 @@
-"""How a symbol trades, as a month of bars says it: how much a session moves it, and how much of it is traded.
+"""How symbols trade, as a month of bars says it: how much a session moves them, and how much of them is traded.
 
-One measure for the plan, the gates, the simulated venue, the calibration and the report, so that what was expected and
-what was paid are asked of the same market.
+One measure for the optimiser, the plan, the gates, the simulated venue, the calibration and the report, so that what
+was expected and what was paid are asked of the same market.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ class Bars(Protocol):
 
 
 @dataclass(frozen=True)
-class Liquidity:
+class MarketConditions:
+    """What the cost of a trade depends on, by symbol, as it was known before the session of the trade."""
+
     volatility: Mapping[str, float] = field(default_factory=dict)
     """Standard deviation of a session's return, by symbol; NaN where a close is missing."""
     volumes: Mapping[str, float] = field(default_factory=dict)
@@ -54,7 +56,7 @@ class Liquidity:
 
     def volume(self, symbol: str, adv: float | None) -> float | None:
         """Units of an average session: as measured, else `adv`, what the reference says of it, if anything."""
-        return self.volumes.get(symbol) or adv
+        return self.volumes.get(symbol, adv)
 
     def dried_up(self, symbol: str) -> bool:
         """True when bars say that nobody traded it for a month."""
@@ -63,10 +65,12 @@ class Liquidity:
     def participation(self, symbol: str, quantity: Decimal, adv: float | None) -> float:
         """`quantity` over the volume of an average session; NaN where nobody knows that volume.
 
+        What has dried up can still be held, and is sold into what the reference says.
+
         Raises:
             NoVolume: the volume is none, so that no trade is a share of it.
         """
-        volume = self.volume(symbol, adv)
+        volume = self.volume(symbol, adv) or adv
         if volume is None:
             return math.nan
         if volume <= 0.0:
@@ -74,7 +78,7 @@ class Liquidity:
         return float(quantity) / volume
 
 
-UNKNOWN = Liquidity()
+UNKNOWN = MarketConditions()
 
 
 def _volatility(closes: FloatArray) -> FloatArray:

@@ -10,8 +10,8 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
+from ordinis.costs.conditions import UNKNOWN, MarketConditions
 from ordinis.costs.execution import expected_cash
-from ordinis.costs.liquidity import UNKNOWN, Liquidity
 from ordinis.costs.models import SquareRootCost
 from ordinis.domain.instruments import AssetClass, Instrument
 from ordinis.domain.orders import Side
@@ -31,19 +31,19 @@ def test_volatility_is_that_of_the_last_twenty_one_returns() -> None:
     closes = np.ones((30, 2))
     closes[-1, 0] = 1.21  # one return of 21 % among 21: deviation 0.21 / sqrt(21)
     closes[3, 1] = 9.0  # long ago: forgotten
-    found = Liquidity.measured(bars(closes))
+    found = MarketConditions.measured(bars(closes))
     assert found.sigma("A") == pytest.approx(0.21 / math.sqrt(21))
     assert found.sigma("B") == 0.0
-    assert Liquidity.measured(bars(closes), before=29).sigma("A") == 0.0, "the row itself is not known yet"
+    assert MarketConditions.measured(bars(closes), before=29).sigma("A") == 0.0, "the row itself is not known yet"
     assert found.volumes == {}
 
 
 def test_volatility_of_a_short_or_broken_past_is_unknown() -> None:
-    assert math.isnan(Liquidity.measured(bars(np.ones((21, 1)))).sigma("A"))
-    assert Liquidity.measured(bars(np.ones((22, 1)))).sigma("A") == 0.0
+    assert math.isnan(MarketConditions.measured(bars(np.ones((21, 1)))).sigma("A"))
+    assert MarketConditions.measured(bars(np.ones((22, 1)))).sigma("A") == 0.0
     closes = np.ones((30, 1))
     closes[-5] = np.nan
-    assert math.isnan(Liquidity.measured(bars(closes)).sigma("A"))
+    assert math.isnan(MarketConditions.measured(bars(closes)).sigma("A"))
     assert math.isnan(UNKNOWN.sigma("A"))
 
 
@@ -55,36 +55,37 @@ def test_volume_is_that_of_the_last_twenty_one_sessions_where_all_are_known() ->
     volumes[:, 2] = 0.0
     volumes[-1, 3] = 0.0  # a day without a trade is a day
     history = bars(np.ones((30, 4)), volumes)
-    found = Liquidity.measured(history)
+    found = MarketConditions.measured(history)
     assert found.volumes == {"A": pytest.approx(110.0), "C": 0.0, "D": pytest.approx(2000 / 21)}
     assert [symbol for symbol in "ABCDE" if found.dried_up(symbol)] == ["C"]
-    assert Liquidity.measured(history, before=29).volumes["A"] == 100.0, "the row itself is not known yet"
-    assert Liquidity.measured(history, before=20).volumes == {}
+    assert MarketConditions.measured(history, before=29).volumes["A"] == 100.0, "the row itself is not known yet"
+    assert MarketConditions.measured(history, before=20).volumes == {}
 
 
 def test_the_same_bars_have_the_same_liquidity_to_the_last_bit_in_any_layout() -> None:
     rng = np.random.default_rng(0)
     closes, volumes = rng.lognormal(3.0, 0.1, (40, 20)), rng.lognormal(15.0, 1.0, (40, 20))
     other = bars(np.asfortranarray(closes), np.asfortranarray(volumes))
-    assert Liquidity.measured(bars(closes, volumes)) == Liquidity.measured(other)
+    assert MarketConditions.measured(bars(closes, volumes)) == MarketConditions.measured(other)
 
 
 def test_what_is_measured_goes_before_what_the_reference_says() -> None:
-    found = Liquidity(volumes={"A": 400.0, "C": 0.0})
-    assert [found.volume(symbol, 1e6) for symbol in "ABC"] == [400.0, 1e6, 1e6]
-    assert [found.volume(symbol, None) for symbol in "ABC"] == [400.0, None, None]
+    found = MarketConditions(volumes={"A": 400.0, "C": 0.0})
+    assert [found.volume(symbol, 1e6) for symbol in "ABC"] == [400.0, 1e6, 0.0]
+    assert [found.volume(symbol, None) for symbol in "ABC"] == [400.0, None, 0.0]
     assert found.participation("A", Decimal(5), 10_000) == 0.0125
     assert found.participation("B", Decimal(5), 10_000) == 0.0005
-    assert math.isnan(found.participation("B", Decimal(5), None))
+    assert found.participation("C", Decimal(5), 10_000) == 0.0005, "what has dried up is sold by the reference"
+    assert all(math.isnan(found.participation(symbol, Decimal(5), None)) for symbol in "BC")
     with pytest.raises(NoVolume, match="B: an average daily volume of 0"):
         found.participation("B", Decimal(5), 0.0)
 
 
 def test_a_trade_is_charged_by_the_volume_that_is_measured() -> None:
-    def paid(side: Side, liquidity: Liquidity, adv: float = 10_000) -> Decimal:
-        return expected_cash(SquareRootCost(), replace(SHARE, adv=adv), side, Decimal(10), Decimal(50), liquidity)
+    def paid(side: Side, conditions: MarketConditions, adv: float = 10_000) -> Decimal:
+        return expected_cash(SquareRootCost(), replace(SHARE, adv=adv), side, Decimal(10), Decimal(50), conditions)
 
-    known = Liquidity({"A": 0.02})
+    known = MarketConditions({"A": 0.02})
     assert paid(Side.BUY, replace(known, volumes={"A": 40.0})) == paid(Side.BUY, known, adv=40.0)
     assert paid(Side.BUY, known, adv=40.0) < paid(Side.BUY, known)
     # What has to be sold is estimated by the reference where nothing trades.
