@@ -70,7 +70,7 @@ class MarketConditions:
         Raises:
             NoVolume: the volume is none, so that no trade is a share of it.
         """
-        volume = self.volume(symbol, adv) or adv
+        volume = self.volumes.get(symbol) or adv
         if volume is None:
             return math.nan
         if volume <= 0.0:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -38,6 +40,19 @@ def test_volatility_is_that_of_the_last_twenty_one_returns() -> None:
     assert found.volumes == {}
 
 
+def test_volatility_is_of_simple_returns() -> None:
+    closes = np.random.default_rng(0).lognormal(3.0, 0.1, (40, 3))
+    found = MarketConditions.measured(bars(closes))
+    for symbol, path in zip("ABC", closes.T.tolist(), strict=True):
+        returns = [after / before - 1.0 for before, after in pairwise(path[-22:])]
+        assert found.sigma(symbol) == pytest.approx(statistics.stdev(returns), rel=1e-12)
+
+
+def test_bars_of_other_symbols_are_no_measure() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        MarketConditions.measured(replace(bars(np.ones((30, 2))), symbols=("A", "B", "C")))
+
+
 def test_volatility_of_a_short_or_broken_past_is_unknown() -> None:
     assert math.isnan(MarketConditions.measured(bars(np.ones((21, 1)))).sigma("A"))
     assert MarketConditions.measured(bars(np.ones((22, 1)))).sigma("A") == 0.0
@@ -60,6 +75,7 @@ def test_volume_is_that_of_the_last_twenty_one_sessions_where_all_are_known() ->
     assert [symbol for symbol in "ABCDE" if found.dried_up(symbol)] == ["C"]
     assert MarketConditions.measured(history, before=29).volumes["A"] == 100.0, "the row itself is not known yet"
     assert MarketConditions.measured(history, before=20).volumes == {}
+    assert MarketConditions.measured(history, before=21).volumes["D"] == 100.0
 
 
 def test_the_same_bars_have_the_same_liquidity_to_the_last_bit_in_any_layout() -> None:
@@ -75,6 +91,7 @@ def test_what_is_measured_goes_before_what_the_reference_says() -> None:
     assert [found.volume(symbol, None) for symbol in "ABC"] == [400.0, None, 0.0]
     assert found.participation("A", Decimal(5), 10_000) == 0.0125
     assert found.participation("B", Decimal(5), 10_000) == 0.0005
+    assert found.participation("B", Decimal(5), 0.5) == 10.0
     assert found.participation("C", Decimal(5), 10_000) == 0.0005, "what has dried up is sold by the reference"
     assert all(math.isnan(found.participation(symbol, Decimal(5), None)) for symbol in "BC")
     with pytest.raises(NoVolume, match="B: an average daily volume of 0"):
