@@ -181,6 +181,14 @@ class OrderEngineStory(Stage):
         """The next time that an order has come so far."""
         self.dies_after = after
 
+    @sentence(buy=SHARES, minutes=IN_FORCE, away=st.sampled_from([1, 150, 600]))
+    def the_process_dies_before_it_sends(self, buy: dict[str, int], minutes: int, away: int) -> None:
+        """`away`: seconds until it is started again."""
+        self.dies_after = P.INTENT
+        self._trade(buy, {}, "at once", minutes)
+        self._pass(timedelta(seconds=away))
+        self._go_on()
+
     # people
 
     @precondition(lambda self: self._busy())
