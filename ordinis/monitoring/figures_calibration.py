@@ -41,7 +41,7 @@ def calibration_picture(version: Version, paid: Paid) -> Picture:
     def draw(sheet: Sheet) -> Figure:
         right = 16 if sheet.narrow else NAMES
         figure, (axes,) = panels(sheet, [260], left=52, right=right, names=len(lines))
-        unit(axes, "Shortfall, basis points, by size of the order in volume of an average day")
+        unit(axes, "Shortfall, basis points, by share of a day's volume")
         axes.set_xscale("log")
         axes.errorbar(
             sizes, means, yerr=2.0 * errors / BASIS_POINT, fmt="o", markersize=6, color=COLOURS["book"], elinewidth=1.4
