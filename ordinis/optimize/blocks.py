@@ -20,6 +20,8 @@ TIE = 1e-12
 IDLE = 1e-11
 """What a trade costs at least, so that a rise and a fall of the same weight at once is never free."""
 LEVEL_STEPS, LEVEL_TOLERANCE = 30, 0.02
+PART = 1 << 20
+"""Numbers of the scenarios that are scaled at a time."""
 EDGE = 1e-6
 """The level is not looked for where every multiplier is nearer than this to its bound."""
 
@@ -65,6 +67,8 @@ class Tail:
     def __init__(self, rows: Array, offset: Array | None, share: float, module: Any) -> None:
         """(m, N) `rows` of returns, (m,) `offset` returns of what is fixed; `share` is k."""
         self.rows, self.share, self._xp, self._offset = rows, share, module, offset
+        self.rough = False
+        """Whether directions may be found in single precision, where they take long."""
         self._count = int(rows.shape[0])
 
     def path(self, weights: FloatArray) -> Array:
@@ -117,10 +121,21 @@ class Tail:
         of_u, of_v = self._halves(self.pairs.x / self.pairs.z)
         self._weight = 1.0 / (of_u + of_v)
         root = xp.sqrt(self._weight)
-        scaled = self.rows * root[:, None]
+        number = xp.float32 if self.rough and self._count * count > PART else xp.float64
+        gram: Array = xp.zeros((count, count), dtype=xp.float64)
+        border: Array = xp.zeros((count,), dtype=xp.float64)
+        # In parts that stay near the processor: a scaled copy of all rows would be as large as they are.
+        height = max(1, PART // count)
+        for begin in range(0, self._count, height):
+            end = min(begin + height, self._count)
+            share = root[begin:end]
+            scaled = self.rows[begin:end, :] * share[:, None]
+            border = border + scaled.T @ share
+            scaled = xp.astype(scaled, number)
+            gram = gram + xp.astype(scaled.T @ scaled, xp.float64)
         whole = np.empty((count + 1, count + 1))
-        whole[:count, :count] = host(scaled.T @ scaled)
-        whole[:count, count] = whole[count, :count] = host(scaled.T @ root)
+        whole[:count, :count], whole[:count, count] = host(gram), host(border)
+        whole[count, :count] = whole[:count, count]
         whole[count, count] = float(xp.sum(self._weight))
         return whole
 

@@ -38,6 +38,8 @@ ENOUGH = 40
 """Scenarios that the tail of a thinned set must have, and N at least, to say where the tail of all of them is."""
 ROUGH = 2e-2
 """Gap at which a thinned set has said enough, and at which the working set is looked at first."""
+FAR = 1e-3
+"""Gap above which the method's directions are found in single precision, where they take long."""
 AIMS = (1.0, 0.1, 0.01)
 """The method's own gap is driven to these shares of what is asked, until the bounds have met."""
 NOTHING = 0.01
@@ -241,8 +243,9 @@ class _Request:
     def _iterate(self, method: Interior, goal: float) -> None:
         begun = method.iterations
         while method.iterations < ITERATIONS:
-            near = method.gap <= goal * max(abs(method.objective), NOTHING)
-            if near and method.dual_missing <= goal and method.primal_missing <= min(goal, OUTSIDE):
+            gap = method.gap / max(abs(method.objective), NOTHING)
+            method.tail.rough = gap > FAR
+            if gap <= goal and method.dual_missing <= goal and method.primal_missing <= min(goal, OUTSIDE):
                 break
             method.iterate()
         self._iterations += method.iterations - begun
