@@ -131,8 +131,8 @@ class Tail:
             share = root[begin:end]
             scaled = self.rows[begin:end, :] * share[:, None]
             border = border + scaled.T @ share
-            scaled = xp.astype(scaled, number)
-            gram = gram + xp.astype(scaled.T @ scaled, xp.float64)
+            scaled = xp.astype(scaled, number, copy=False)
+            gram = gram + xp.astype(scaled.T @ scaled, xp.float64, copy=False)
         whole = np.empty((count + 1, count + 1))
         whole[:count, :count], whole[:count, count] = host(gram), host(border)
         whole[count, :count] = whole[:count, count]
