@@ -21,7 +21,9 @@ IDLE = 1e-11
 """What a trade costs at least, so that a rise and a fall of the same weight at once is never free."""
 LEVEL_STEPS, LEVEL_TOLERANCE = 30, 0.02
 PART = 1 << 20
-"""Numbers of the scenarios that are scaled at a time."""
+"""Numbers of the scenarios that are scaled at a time; where there are no more, all of them are, in double precision."""
+SAMPLED = 20
+"""Rows, in units of N, that make the matrix of a rough direction."""
 EDGE = 1e-6
 """The level is not looked for where every multiplier is nearer than this to its bound."""
 
@@ -68,8 +70,13 @@ class Tail:
         """(m, N) `rows` of returns, (m,) `offset` returns of what is fixed; `share` is k."""
         self.rows, self.share, self._xp, self._offset = rows, share, module, offset
         self.rough = False
-        """Whether directions may be found in single precision, where they take long."""
+        """Whether the matrix is that of a sample, in single precision."""
         self._count = int(rows.shape[0])
+
+    @property
+    def large(self) -> bool:
+        """Whether the matrix of all rows takes long."""
+        return bool(self._count * self.rows.shape[1] > PART)
 
     def path(self, weights: FloatArray) -> Array:
         """(m,) returns."""
@@ -77,7 +84,10 @@ class Tail:
         return path if self._offset is None else path + self._offset
 
     def begin(self, weights: FloatArray, mu: float) -> float:
-        """Put every scenario on the central path of `mu`; return the level t at which their y sum to about one."""
+        """Put every scenario on the central path of `mu`; return the level t at which their y sum to about one.
+
+        From here on u - v = -a' w - t: it is linear, so that each step keeps it, and nobody looks at it again.
+        """
         xp, k = self._xp, self.share
         losses = -self.path(weights)
         low, high = float(xp.min(losses)) - mu / (k * EDGE), float(xp.max(losses)) + mu / (k * EDGE)
@@ -109,10 +119,8 @@ class Tail:
         """What concerns u, and what concerns v."""
         return both[: self._count], both[self._count :]
 
-    def pushed(self, weights: FloatArray, level: float) -> tuple[FloatArray, float]:
+    def pushed(self) -> tuple[FloatArray, float]:
         """(N,) A'y and the sum of y."""
-        u, v = self._halves(self.pairs.x)
-        self._missing = v - u - self.path(weights) - level
         return host(self.rows.T @ self._y), float(self._xp.sum(self._y))
 
     def matrix(self) -> FloatArray:
@@ -120,29 +128,54 @@ class Tail:
         xp, count = self._xp, self.rows.shape[1]
         of_u, of_v = self._halves(self.pairs.x / self.pairs.z)
         self._weight = 1.0 / (of_u + of_v)
-        root = xp.sqrt(self._weight)
-        number = xp.float32 if self.rough and self._count * count > PART else xp.float64
-        gram: Array = xp.zeros((count, count), dtype=xp.float64)
-        border: Array = xp.zeros((count,), dtype=xp.float64)
-        # In parts that stay near the processor: a scaled copy of all rows would be as large as they are.
-        height = max(1, PART // count)
-        for begin in range(0, self._count, height):
-            end = min(begin + height, self._count)
-            share = root[begin:end]
-            scaled = self.rows[begin:end, :] * share[:, None]
-            border = border + scaled.T @ share
-            scaled = xp.astype(scaled, number, copy=False)
-            gram = gram + xp.astype(scaled.T @ scaled, xp.float64, copy=False)
+        border, total = self.rows.T @ self._weight, float(xp.sum(self._weight))
         whole = np.empty((count + 1, count + 1))
-        whole[:count, :count], whole[:count, count] = host(gram), host(border)
-        whole[count, :count] = whole[:count, count]
-        whole[count, count] = float(xp.sum(self._weight))
+        whole[:count, :count] = host(self._product(border, total))
+        whole[:count, count] = whole[count, :count] = host(border)
+        whole[count, count] = total
         return whole
+
+    def _product(self, border: Array, total: float) -> Array:
+        """(N, N) A'DA."""
+        xp, (height, count) = self._xp, self.rows.shape
+        if not self.large:
+            scaled = self.rows * xp.sqrt(self._weight)[:, None]
+            return scaled.T @ scaled
+        chosen, weight, number = xp.arange(height), self._weight, xp.float64
+        if self.rough:
+            (chosen, weight), number = self._sampled(total), xp.float32
+        product: Array = xp.zeros((count, count), dtype=xp.float64)
+        of_chosen: Array = xp.zeros((count,), dtype=xp.float64)
+        # In parts that stay near the processor: a scaled copy of all rows would be as large as they are.
+        part = max(1, PART // count)
+        for begin in range(0, chosen.shape[0], part):
+            end = min(begin + part, chosen.shape[0])
+            share = xp.sqrt(weight[begin:end])
+            rows = xp.take(self.rows, chosen[begin:end], axis=0) if self.rough else self.rows[begin:end, :]
+            scaled = rows * share[:, None]
+            of_chosen = of_chosen + scaled.T @ share
+            scaled = xp.astype(scaled, number, copy=False)
+            product = product + xp.astype(scaled.T @ scaled, xp.float64, copy=False)
+        # Once t is eliminated a covariance of rows is left. A sample's is close to that of all, and no less positive;
+        # their mean is known.
+        spread = product - of_chosen[:, None] * of_chosen[None, :] / float(xp.sum(weight))
+        return spread + border[:, None] * border[None, :] / total
+
+    def _sampled(self, total: float) -> tuple[Array, Array]:
+        """Places of rows by chance, half of it by their weights, and what each then weighs; the heavy ones surely."""
+        xp, (height, count) = self._xp, self.rows.shape
+        even = 0.5 * SAMPLED * count
+        chance = xp.minimum(self._weight * (even / total) + even / height, xp.ones_like(self._weight))
+        # One at each whole number that the sum of chances passes: no dice, and evenly over the rows.
+        passed = xp.floor(xp.cumulative_sum(chance))
+        before = xp.concat([xp.zeros((1,), dtype=xp.float64), passed[:-1]])
+        chosen = xp.nonzero(passed > before)[0]
+        return chosen, xp.take(self._weight / chance, chosen)
 
     def aim(self, mu: float | None) -> tuple[FloatArray, float]:
         """Right-hand sides of w's equation, (N,), and of t's."""
         of_u, of_v = self._halves(self.pairs.aim(mu) / self.pairs.z)
-        self._pull = self._missing - of_u + of_v
+        self._pull = of_v - of_u
         pulled = self._weight * self._pull
         return host(self.rows.T @ pulled), float(self._xp.sum(pulled))
 
@@ -150,10 +183,15 @@ class Tail:
         dy = self._weight * (self._pull - self.rows @ self._xp.asarray(direction) - level)
         self.pairs.lead(self._xp.concat([-dy, dy]))
 
-    def excess(self, weights: FloatArray, level: float) -> float:
+    def beyond(self, weights: FloatArray, level: float) -> float:
         """k times the sum of what the losses have above `level`."""
         beyond = -self.path(weights) - level
         return self.share * float(self._xp.sum(self._xp.where(beyond > 0.0, beyond, 0.0)))
+
+    @property
+    def excess(self) -> float:
+        """k times the sum of u, which is what the losses have above the level once the gap is closed."""
+        return self.share * float(self._xp.sum(self.pairs.x[: self._count]))
 
     def mixture(self) -> Array:
         """(m,) weights of the scenarios: at least zero, at most k, summing to one."""

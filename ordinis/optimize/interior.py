@@ -31,10 +31,18 @@ TO_THE_WALL = 0.99
 """Share of the way to the nearest wall that a step goes."""
 LAGGING = 0.1
 """The gap falls to no less than this share of itself in a step while equations are further off than the gap."""
-FIRST_MU = 10.0
-"""The first mu, in units of k times the mean loss: from a much smaller one the path is not found."""
-INSIDE = 0.05
+FIRST_MU = 0.3
+"""The first mu, in units of k times the mean loss."""
+INWARD = 0.3
+"""Share of the way from where to begin to the region's middle that a start goes, away from the bounds."""
+INSIDE = 1e-3
 """A start keeps this share of its width away from each bound."""
+NEAR = 0.3
+"""The gap, in units of the objective, above which a start is better than going on with more scenarios."""
+WIDER = 3.0
+"""With more scenarios the method goes on from so many times the mu of its gap."""
+MISLED = 2.0
+"""So many times what a step promised to leave missing of the multipliers' equations is too much."""
 REGULAR = 1e-13
 """Added to the diagonal of the matrix, relative to it."""
 SAME = 1e-14
@@ -56,12 +64,15 @@ class Interior:
     def __init__(
         self, region: Region, costs: TradingCosts | None, reward: FloatArray, tail: Tail, weights: FloatArray
     ) -> None:
-        self._reward, self.tail, self.iterations = reward, tail, 0
-        width = region.upper - region.lower
-        self.weights = np.clip(weights, region.lower + INSIDE * width, region.upper - INSIDE * width)
+        self._reward, self.tail = reward, tail
+        self.iterations, self.gone_on = 0, False
+        """With these scenarios, and whether others came before them."""
+        edge = INSIDE * (region.upper - region.lower)
+        inward = (1.0 - INWARD) * weights + INWARD * region.middle()
+        self.weights = np.clip(inward, region.lower + edge, region.upper - edge)
         mu = FIRST_MU * tail.share * max(float(np.abs(host(tail.path(self.weights))).mean()), 1e-6)
         self.level = tail.begin(self.weights, mu)
-        slope = -reward - tail.pushed(self.weights, self.level)[0]
+        slope = -reward - tail.pushed()[0]
         self._rows = Rows(region, self.weights, mu, -slope)
         slope = slope + self._rows.matrix.T @ self._rows.multipliers
         self._box = Box(self.weights, region.lower, region.upper, mu, slope)
@@ -74,6 +85,23 @@ class Interior:
         self._splits = [split for split in (self._trades, self._gross) if split is not None]
         self.primal_missing = self.dual_missing = np.inf
         """The largest residual of the limits, in fractions of equity, and of the multipliers' equations."""
+        self.misled = False
+        """Whether a rough direction has left more missing than it should have, and than the gap is."""
+
+    def go_on(self, tail: Tail) -> bool:
+        """With the scenarios of `tail`, some of which are new, from where the method is; False where that is too far.
+
+        Weights and the other multipliers stay; mu is what the gap is now, counting what the new scenarios lose. From
+        a smaller one, weights that are next to a wall could not leave it.
+        """
+        unknown = tail.beyond(self.weights, self.level) - self.tail.beyond(self.weights, self.level)
+        gap = self.tail.pairs.gap() + max(unknown, 0.0)
+        if gap > NEAR * abs(self.objective):
+            return False
+        self.tail, self.level = tail, tail.begin(self.weights, WIDER * gap / (2.0 * tail.rows.shape[0]))
+        self.iterations, self.gone_on, self.misled = 0, True, False
+        self.dual_missing = np.inf
+        return True
 
     @property
     def _pairs(self) -> list[Pairs]:
@@ -88,7 +116,7 @@ class Interior:
     @property
     def objective(self) -> float:
         """Over the tail's scenarios and without costs: for its size only."""
-        return self.level + self.tail.excess(self.weights, self.level) - float(self._reward @ self.weights)
+        return self.level + self.tail.excess - float(self._reward @ self.weights)
 
     def prices(self) -> Prices:
         """What the limits are worth at this point."""
@@ -131,7 +159,7 @@ class Interior:
     def _factorise(self) -> None:
         """The matrix of this point with its border, and what is missing in the equations of w and t."""
         count, splits = len(self.weights), self._splits
-        pushed, mass = self.tail.pushed(self.weights, self.level)
+        pushed, mass = self.tail.pushed()
         self._missing = np.append(self._reward + pushed - self._rows.matrix.T @ self._rows.multipliers, mass - 1.0)
         self._missing[:count] += self._box.slope
         whole = self.tail.matrix()
@@ -146,7 +174,9 @@ class Interior:
             corners.append(split.corner)
         diagonal *= 1.0 + REGULAR
         self.primal_missing = max([self._rows.missing(self.weights), *(split.primal_missing for split in splits)])
+        promised = self.dual_missing
         self.dual_missing = max([float(np.abs(self._missing).max()), *(split.dual_missing for split in splits)])
+        self.misled |= self.tail.rough and self.dual_missing > max(MISLED * promised, self.gap)
         self._factor, failed = dpotrf(whole, lower=1, overwrite_a=1, clean=0)
         if failed:
             raise SolverFailed("interior point", f"no factor at iteration {self.iterations}")

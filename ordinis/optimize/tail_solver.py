@@ -8,7 +8,7 @@ whole set is gone through only to find it and to certify:
     lower bound   of the mixture of scenarios that the method ends with (`scenarios`, `bounds`)
 
 Both hold whatever the method did; their relative difference is the gap. Where the tail at the weights has scenarios
-that the set lacks, they are added and the method begins again from there. The first set comes from a tenth of the
+that the set lacks, they are added and the method goes on from there. The first set comes from a tenth of the
 scenarios where there are enough of them. A solver keeps set and weights for its next request: another mean, aversion,
 limit or book moves the tail little, so that a frontier pays for its search once.
 """
@@ -38,13 +38,14 @@ ENOUGH = 40
 """Scenarios that the tail of a thinned set must have, and N at least, to say where the tail of all of them is."""
 ROUGH = 2e-2
 """Gap at which a thinned set has said enough, and at which the working set is looked at first."""
-FAR = 1e-3
-"""Gap above which the method's directions are found in single precision, where they take long."""
+FAR = 1e-5
+"""Gap above which the method's directions are rough where exact ones take long, while they lead where they should."""
 AIMS = (1.0, 0.1, 0.01)
 """The method's own gap is driven to these shares of what is asked, until the bounds have met."""
 NOTHING = 0.01
 """An objective smaller than this, in units of a typical loss, is all but zero."""
-ITERATIONS, ROUNDS = 60, 10
+ITERATIONS, ITERATIONS_ON, ROUNDS = 60, 30, 10
+"""At most, from a start and after going on with more scenarios; and sets of scenarios for one request."""
 SNAP = 1e-6
 """A weight so near a bound, or so near what is held, in fractions of equity, may as well be there."""
 LEFT_TO_TIDY = 0.5
@@ -175,6 +176,8 @@ class _Request:
         self._scenarios, self._scale, self._region, self._reward = scenarios, scale, region, reward
         self._costs, self._tolerance, self._before = costs, tolerance, scenarios.passes
         self._bound, self._iterations = -np.inf, 0
+        self._exact = self._was_rough = False
+        """Whether no direction may be rough, and whether one was."""
         self._best: Optimum | None = None
 
     def only(self, weights: FloatArray) -> Optimum:
@@ -186,22 +189,28 @@ class _Request:
 
     def search(self, settled: Region, working: WorkingSet) -> Optimum:
         """The answer to `settled`, which is the region without the weights that have no choice."""
-        try:
-            self._rounds(settled, working)
-        except SolverFailed:
-            if self._best is None or self._answer().gap > self._tolerance:
-                raise
-        if self._best is not None and self._answer().gap <= self._tolerance:
-            return self._answer()
+        failure = None
+        for self._exact in (False, True):
+            try:
+                self._rounds(settled, working)
+            except SolverFailed as failed:
+                failure = failed
+            if self._best is not None and self._answer().gap <= self._tolerance:
+                return self._answer()
+            if not self._was_rough:
+                break
         reached = "no weights inside the limits" if self._best is None else f"gap {self._answer().gap:.1e}"
-        raise SolverFailed(SOLVER, f"{reached} after {self._iterations} iterations, gap {self._tolerance:.1e} asked")
+        told = f"{reached} after {self._iterations} iterations, gap {self._tolerance:.1e} asked"
+        raise failure or SolverFailed(SOLVER, told)
 
     def _rounds(self, settled: Region, working: WorkingSet) -> None:
         free = settled.lower < settled.upper
+        method = self._method(settled, free, working)
         for number in range(ROUNDS):
-            method = self._method(settled, free, working)
             for goal in (ROUGH, *(aim * self._tolerance for aim in AIMS)):
-                self._iterate(method, goal)
+                if not self._reached(method, goal) and method.gone_on:
+                    method = self._method(settled, free, working)
+                    break
                 weights = settled.lower.copy()
                 weights[free] = method.weights
                 losses = self._scenarios.losses(weights)
@@ -212,6 +221,9 @@ class _Request:
                     # Near weights that risk nothing any scenario may be in the tail: the set grows faster each time.
                     working.take(losses, MARGIN * 2.0**number)
                     working.weights = weights
+                    # After the rough goal: later the method is so close to walls that it cannot leave them.
+                    if goal != ROUGH or not method.go_on(self._tail(settled, free, working)):
+                        method = self._method(settled, free, working)
                     break
             else:
                 return
@@ -230,25 +242,38 @@ class _Request:
         return tidied if tidied.gap <= self._tolerance else best
 
     def _method(self, settled: Region, free: BoolArray, working: WorkingSet) -> Interior:
+        costs = None if self._costs is None else self._costs.part(free, self._scale)
+        reward, tail = self._reward[free] / self._scale, self._tail(settled, free, working)
+        return self._make(settled.part(free), costs, reward, tail, working.weights[free])
+
+    def _tail(self, settled: Region, free: BoolArray, working: WorkingSet) -> Tail:
         xp = self._scenarios.module
-        rows, offset, costs = working.rows, None, None
+        rows, offset = working.rows, None
         if not free.all():
             offset = rows @ xp.asarray(np.where(free, 0.0, settled.lower))
             rows = xp.take(rows, xp.asarray(np.nonzero(free)[0]), axis=1)
-        if self._costs is not None:
-            costs = self._costs.part(free, self._scale)
-        tail = Tail(rows, offset, 1.0 / self._scenarios.mass, xp)
-        return self._make(settled.part(free), costs, self._reward[free] / self._scale, tail, working.weights[free])
+        return Tail(rows, offset, 1.0 / self._scenarios.mass, xp)
 
-    def _iterate(self, method: Interior, goal: float) -> None:
-        begun = method.iterations
-        while method.iterations < ITERATIONS:
-            gap = method.gap / max(abs(method.objective), NOTHING)
-            method.tail.rough = gap > FAR
-            if gap <= goal and method.dual_missing <= goal and method.primal_missing <= min(goal, OUTSIDE):
-                break
-            method.iterate()
-        self._iterations += method.iterations - begun
+    def _reached(self, method: Interior, goal: float) -> bool:
+        """Drive the method's own gap to `goal`; whether it came there."""
+        begun, most = method.iterations, ITERATIONS_ON if method.gone_on else ITERATIONS
+        outside = OUTSIDE if goal <= self._tolerance else goal
+        try:
+            while True:
+                gap = method.gap / max(abs(method.objective), NOTHING)
+                method.tail.rough = method.tail.large and gap > FAR and not (method.misled or self._exact)
+                self._was_rough |= method.tail.rough
+                if gap <= goal and method.dual_missing <= goal and method.primal_missing <= outside:
+                    return True
+                if method.iterations >= most:
+                    return False
+                method.iterate()
+        except SolverFailed:
+            if not method.gone_on:
+                raise
+            return False
+        finally:
+            self._iterations += method.iterations - begun
 
     def _certified(self, weights: FloatArray, losses: Array, method: Interior, working: WorkingSet) -> bool:
         """Better the bounds by what `method` has found; whether they have met."""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ordinis.errors import SolverFailed
-from ordinis.optimize import blocks, bounds
+from ordinis.optimize import bounds
 from ordinis.optimize.bounds import lower_bound
 from ordinis.optimize.region import Prices, Region, TradingCosts
 from ordinis.optimize.scenarios import Scenarios, largest_by_sort
@@ -279,28 +279,6 @@ def test_any_array_module_of_the_standard_gives_the_same_answer(seed: int) -> No
     scenarios = Scenarios(strict.asarray(program.returns), program.confidence_level, strict, largest_by_sort)
     answer = TailSolver(scenarios).solve(program.region, program.reward, program.costs)
     assert answer.objective == pytest.approx(solved(program).objective, rel=1e-9, abs=1e-15)
-
-
-@pytest.mark.parametrize("seed", range(14))
-def test_scenarios_in_parts_and_rough_directions_in_single_precision_give_the_same_answer(
-    seed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    program = a_program(seed)
-    whole = solved(program).objective
-    monkeypatch.setattr(blocks, "PART", 512)
-    scenarios = Scenarios(strict.asarray(program.returns), program.confidence_level, strict, largest_by_sort)
-    for each in (scenarios, Scenarios(program.returns, program.confidence_level)):
-        answer = TailSolver(each).solve(program.region, program.reward, program.costs)
-        assert answer.objective == pytest.approx(whole, rel=1e-9, abs=1e-15)
-
-
-def test_a_working_set_of_many_parts_is_solved_to_its_gap() -> None:
-    returns = np.random.default_rng(3).standard_t(4, (100_000, 150)) * 0.01 + 0.0003
-    region = Region(np.zeros(150), np.full(150, 0.1), np.ones((1, 150)), np.ones(1), np.ones(1))
-    answer = TailSolver(Scenarios(returns)).solve(region, returns.mean(axis=0), tolerance=GAP)
-    assert 1.5 * 0.05 * returns.size > blocks.PART
-    assert answer.gap <= GAP
-    assert answer.cvar == pytest.approx(cvar(-returns @ answer.weights, 0.95), rel=1e-12)
 
 
 def test_weights_that_have_no_choice_are_answered_without_a_search() -> None:
