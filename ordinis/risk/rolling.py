@@ -21,6 +21,8 @@ STILL = 1e-12
 """What moves by less than this, squared and relative to all sessions, stands still."""
 COPY = 1e-10
 """Smallest eigenvalue of the factors' correlations below which one is a copy of others."""
+AT_ONCE = 32
+"""Symbols whose numbers are worked on at once: they stay near the processor."""
 
 
 @dataclass(frozen=True)
@@ -54,30 +56,39 @@ def rolling_regression(returns: FloatArray, factors: FloatArray, window: int) ->
     if not (np.isfinite(returns).all() and np.isfinite(factors).all()):
         raise ValueError("returns and factors must be finite: leave incomplete sessions out first")
     centre, middle = returns.mean(axis=0), factors.mean(axis=0)
-    y, x = returns - centre, factors - middle
-    sums_x, sums_y = _windowed(x, window), _windowed(y, window)
+    x = factors - middle
+    sums = _windowed(x, window)
     # In deviations from the window's own means the intercept drops out of the system.
     squares = _windowed((x[:, :, None] * x[:, None, :]).reshape(count, -1), window).reshape(-1, width, width)
-    squares -= sums_x[:, :, None] * sums_x[:, None, :] / window
-    products = np.stack([_windowed(x[:, [f]] * y, window) for f in range(width)], axis=1)
-    products -= sums_x[:, :, None] * sums_y[:, None, :] / window
-    total = _windowed(y * y, window) - sums_y**2 / window
-    # What running sums leave of a symbol that stands still is rounding.
-    total[total <= STILL * np.square(y).sum(axis=0)] = 0.0
+    squares -= sums[:, :, None] * sums[:, None, :] / window
     inverse = _inverse(squares, np.square(x).sum(axis=0))
-    betas = inverse @ products
-    alpha = (sums_y - np.einsum("kf,kfn->kn", sums_x, betas)) / window
-    unexplained = np.maximum(total - np.einsum("kfn,kfn->kn", betas, products), 0.0)
-    variance = unexplained / (window - width - 1)
-    alpha = alpha + centre - np.einsum("f,kfn->kn", middle, betas)
     # alpha is the fit at factors of zero, which lie this far from the window's middle.
-    away = sums_x / window + middle
+    away = sums / window + middle
     leverage = 1.0 / window + np.einsum("kf,kfg,kg->k", away, inverse, away)
-    spread = np.concatenate([leverage[:, None], np.einsum("kff->kf", inverse)], axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.concatenate([alpha[:, None], betas], axis=1) / np.sqrt(spread[:, :, None] * variance[:, None])
-        r_squared = np.where(total > 0.0, 1.0 - unexplained / total, np.nan)
-    return RollingRegression(alpha, betas, t, r_squared, np.sqrt(variance))
+    spread = np.sqrt(np.concatenate([leverage[:, None], np.einsum("kff->kf", inverse)], axis=1))
+    windows, symbols = len(sums), returns.shape[1]
+    coefficients, t = np.empty((windows, width + 1, symbols)), np.empty((windows, width + 1, symbols))
+    r_squared, residual = np.empty((windows, symbols)), np.empty((windows, symbols))
+    for first in range(0, symbols, AT_ONCE):
+        some = slice(first, first + AT_ONCE)
+        y = returns[:, some] - centre[some]
+        sums_y = _windowed(y, window)
+        products = np.stack([_windowed(x[:, [f]] * y, window) for f in range(width)], axis=1)
+        products -= sums[:, :, None] * sums_y[:, None, :] / window
+        total = _windowed(y * y, window) - sums_y**2 / window
+        # What running sums leave of a symbol that stands still is rounding.
+        total[total <= STILL * np.square(y).sum(axis=0)] = 0.0
+        betas = inverse @ products
+        unexplained = np.maximum(total - np.einsum("kfn,kfn->kn", betas, products), 0.0)
+        alpha = (sums_y - np.einsum("kf,kfn->kn", sums, betas)) / window
+        alpha += centre[some] - np.einsum("f,kfn->kn", middle, betas)
+        found = np.concatenate([alpha[:, None], betas], axis=1)
+        volatility = np.sqrt(unexplained / (window - width - 1))
+        coefficients[:, :, some], residual[:, some] = found, volatility
+        with np.errstate(divide="ignore", invalid="ignore"):
+            t[:, :, some] = found / (spread[:, :, None] * volatility[:, None])
+            r_squared[:, some] = np.where(total > 0.0, 1.0 - unexplained / total, np.nan)
+    return RollingRegression(coefficients[:, 0], coefficients[:, 1:], t, r_squared, residual)
 
 
 def _inverse(squares: FloatArray, moved: FloatArray) -> FloatArray:
