@@ -23,6 +23,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ordinis.costs.conditions import average_volumes
 from ordinis.domain.canonical import canonical
 from ordinis.domain.decisions import Allocation, Rung
 from ordinis.domain.limits import Limits
@@ -155,12 +156,16 @@ def expected_pnl(
     }
 
 
-def complete_history(view: MarketView, sessions: int) -> BoolArray:
-    """(N,) whether a symbol has a positive close in each of the last `sessions` sessions; none has in a short view."""
+def usable(view: MarketView, sessions: int) -> BoolArray:
+    """(N,) whether a symbol has a positive close in each of the last `sessions` sessions; none has in a short view.
+
+    What nobody has traded for a month is not usable: its closes stand still, which looks like no risk.
+    """
     if len(view.closes) < sessions:
         return np.zeros(len(view.symbols), dtype=np.bool_)
-    last = view.closes[-sessions:]
-    return np.asarray((np.isfinite(last) & (last > 0.0)).all(axis=0))
+    last, volumes = view.closes[-sessions:], average_volumes(view)
+    traded = np.array([volumes.get(symbol) != 0.0 for symbol in view.symbols])
+    return np.asarray((np.isfinite(last) & (last > 0.0)).all(axis=0) & traded)
 
 
 def left_out(view: MarketView, used: BoolArray) -> list[str]:

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ordinis.allocation.answer import answer, complete_history, hold, version_of
+from ordinis.allocation.answer import answer, hold, usable, version_of
 from ordinis.clock import first_of_period
 from ordinis.domain.decisions import Allocation, Rung
 from ordinis.domain.limits import Limits
@@ -100,7 +100,7 @@ class ExposureControl:
         wish = full * exposure.multiple
         proposed = float(project(wish, view.symbols, self.limits).sum())
         trace = {"base": "book"} | exposure.trace
-        confidence = float(complete_history(view, self._lookback + 1)[held > 0.0].mean())
+        confidence = float(usable(view, self._lookback + 1)[held > 0.0].mean())
         if abs(proposed - invested) <= self.band * invested:
             reason = f"invested {invested:.4f} is within {self.band:.2f} of {proposed:.4f}"
             return hold(self, view, portfolio, reason, confidence=confidence, trace=trace)

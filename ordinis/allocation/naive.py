@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ordinis.allocation.answer import BoolArray, answer, complete_history, hold, left_out, version_of
+from ordinis.allocation.answer import BoolArray, answer, hold, left_out, usable, version_of
 from ordinis.domain.decisions import Allocation, Rung
 from ordinis.domain.limits import Limits
 from ordinis.domain.portfolio import PortfolioSnapshot
@@ -43,7 +43,7 @@ class EqualWeight:
         return version_of(self.name, 1, {})
 
     def allocate(self, view: MarketView, portfolio: PortfolioSnapshot) -> Allocation:
-        used = complete_history(view, 1)
+        used = usable(view, 1)
         if not used.any():
             return stand_still(self, view, portfolio, "no symbol has a last close")
         weights = np.where(used, self.limits.invested_cap / used.sum(), 0.0)
@@ -76,7 +76,7 @@ class InverseVolatility:
 
 def inverse_volatility_weights(view: MarketView, lookback: int, invested: float) -> tuple[FloatArray, BoolArray]:
     """(N,) weights that sum to `invested`, and (N,) which symbols had the history and the movement to be used."""
-    used = complete_history(view, lookback + 1)
+    used = usable(view, lookback + 1)
     if not used.any():
         return np.zeros(len(used)), used
     closes = view.closes[-(lookback + 1) :, used]

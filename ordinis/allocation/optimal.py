@@ -20,7 +20,7 @@ from typing import Literal
 
 import numpy as np
 
-from ordinis.allocation.answer import Author, answer, complete_history, hold, left_out, version_of
+from ordinis.allocation.answer import Author, answer, hold, left_out, usable, version_of
 from ordinis.allocation.naive import INVERSE_VOLATILITY_LOOKBACK, check_lookback, inverse_volatility_weights
 from ordinis.costs.conditions import MarketConditions
 from ordinis.domain.decisions import Allocation, Rung
@@ -192,7 +192,7 @@ def descend(author: Author, view: MarketView, portfolio: PortfolioSnapshot, look
     closed form knows nothing of the limit that was asked for, and would trade as if it had not been.
     """
     fallen: dict[str, str] = {}
-    used = complete_history(view, lookback + 1)
+    used = usable(view, lookback + 1)
     if used.any():
         closes = view.closes[-(lookback + 1) :, used]
         symbols = [symbol for symbol, took in zip(view.symbols, used, strict=True) if took]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ordinis.allocation.answer import answer, complete_history, expected_pnl, hold, left_out, version_of
+from ordinis.allocation.answer import answer, expected_pnl, hold, left_out, usable, version_of
 from ordinis.domain.canonical import canonical
 from ordinis.domain.decisions import Rung
 from ordinis.domain.limits import Limits
@@ -129,10 +129,10 @@ def test_a_history_is_complete_without_a_gap_in_the_sessions_that_are_needed(vie
     closes = walk(30)
     closes[5, 0], closes[25, 1], closes[28, 2] = np.nan, np.nan, 0.0
     view = view_of(closes)
-    used = complete_history(view, 10)
+    used = usable(view, 10)
     assert used.tolist() == [True, False, False, True, True]
     assert left_out(view, used) == ["S1", "S2"]
-    assert not complete_history(view, 31).any()
+    assert not usable(view, 31).any()
 
 
 def test_a_version_follows_every_parameter():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ordinis.allocation.exposure import ExposureControl
-from ordinis.allocation.naive import InverseVolatility
+from ordinis.allocation.naive import EqualWeight, InverseVolatility
 from ordinis.allocation.optimal import Markowitz, MeanCVaR, MinimumVariance, descend
 from ordinis.costs.models import CalibratedCost, ProportionalCost, SquareRootCost
 from ordinis.domain.canonical import canonical
@@ -153,16 +153,41 @@ def test_costs_keep_a_book_that_is_nearly_right(view_of, walk, book_of):
 
 def test_a_symbol_in_which_nothing_trades_is_named_where_its_costs_are_asked(view_of, walk, book_of, caplog):
     view = view_of(walk(600))
-    volumes = np.full(view.closes.shape, 1e6)
-    costs = MeanCVaR(LIMITS, costs=SquareRootCost(permanent=0.2))
-    assert costs.allocate(replace(view, volumes=volumes), book_of()).rung is Rung.OPTIMISER
-    volumes[-21:, 2] = 0.0
-    given = costs.allocate(replace(view, volumes=volumes), book_of())
+    costs = MeanCVaR(LIMITS, costs=SquareRootCost(permanent=0.2), adv=dict.fromkeys(view.symbols, 1e6))
+    assert costs.allocate(view, book_of()).rung is Rung.OPTIMISER
+    given = replace(costs, adv=costs.adv | {"S2": 0.0}).allocate(view, book_of())
     assert given.rung is Rung.CLOSED_FORM
     assert "S2: an average daily volume of 0 is not above 0" in given.trace["fallen"]["optimiser"]
     assert "S2" in caplog.text
-    told = replace(costs, adv=dict.fromkeys(view.symbols, 1e6)).allocate(replace(view, volumes=volumes), book_of())
-    assert told.weights == given.weights, "what bars measure goes before what the reference says"
+
+
+@pytest.mark.parametrize(
+    "allocator",
+    [
+        EqualWeight(LIMITS),
+        InverseVolatility(LIMITS),
+        MinimumVariance(LIMITS),
+        MeanCVaR(LIMITS),
+        MeanCVaR(LIMITS, costs=SquareRootCost(permanent=0.2)),
+        MeanCVaR(LIMITS, costs=SquareRootCost(), adv=dict.fromkeys((f"S{number}" for number in range(5)), 1e6)),
+    ],
+    ids=["equal", "inverse volatility", "minimum variance", "CVaR", "with costs", "with a reference"],
+)
+def test_what_nobody_traded_for_a_month_is_left_out_and_the_rest_is_answered(allocator, view_of, walk, book_of):
+    view = view_of(walk(600))
+    # Closes that hardly move look like no risk.
+    closes = view.closes.copy()
+    closes[:, 2] = 100.0 + 0.001 * (np.arange(600) % 7)
+    volumes = np.full(view.closes.shape, 1e6)
+    trading = replace(view, closes=closes, volumes=volumes.copy())
+    volumes[-21:, 2] = 0.0
+    dried_up = replace(trading, volumes=volumes)
+    before, given = (allocator.allocate(each, book_of({"S2": 0.1})) for each in (trading, dried_up))
+    assert before.weights["S2"] > 0.1
+    assert given.rung is before.rung
+    assert given.weights["S2"] == 0.0
+    assert given.trace["left_out"] == ["S2"]
+    assert sum(given.weights.values()) > 0.5
 
 
 def test_a_symbol_that_is_dear_to_trade_is_traded_less(view_of, walk, book_of):
