@@ -4,7 +4,7 @@ Whatever a model or solver wished for, what leaves is the nearest vector inside 
 the projection does not share, with the wish beside it in the trace. Two quantities are estimated here, for all alike:
 
     expected P&L of symbol i = weight_i * equity * horizon * mean of its last 252 session returns
-    confidence               = share of the view's symbols with a complete history over the allocator's lookback
+    confidence               = share of the view's symbols that are usable over the allocator's lookback (`usable`)
 
 A trailing mean is a poor forecast (its standard error is of its own size); it is the plain one against which feedback
 measures a better. A symbol with fewer than 21 returns has no expectation and is left out of that mapping.
@@ -163,9 +163,14 @@ def usable(view: MarketView, sessions: int) -> BoolArray:
     """
     if len(view.closes) < sessions:
         return np.zeros(len(view.symbols), dtype=np.bool_)
-    last, volumes = view.closes[-sessions:], average_volumes(view)
-    traded = np.array([volumes.get(symbol) != 0.0 for symbol in view.symbols])
-    return np.asarray((np.isfinite(last) & (last > 0.0)).all(axis=0) & traded)
+    last = view.closes[-sessions:]
+    return np.asarray((np.isfinite(last) & (last > 0.0)).all(axis=0) & ~dried_up(view))
+
+
+def dried_up(view: MarketView) -> BoolArray:
+    """(N,) whether bars say that nobody traded a symbol in the last 21 sessions."""
+    volumes = average_volumes(view)
+    return np.array([volumes.get(symbol) == 0.0 for symbol in view.symbols], dtype=np.bool_)
 
 
 def left_out(view: MarketView, used: BoolArray) -> list[str]:

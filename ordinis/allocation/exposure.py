@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ordinis.allocation.answer import answer, hold, usable, version_of
+from ordinis.allocation.answer import answer, dried_up, hold, left_out, usable, version_of
 from ordinis.clock import first_of_period
 from ordinis.domain.decisions import Allocation, Rung
 from ordinis.domain.limits import Limits
@@ -85,13 +85,15 @@ class ExposureControl:
             "base_calendar": self.base_calendar,
             "max_exposure": float(self.max_exposure),
         }
-        return version_of(self.name, 1, parameters)
+        return version_of(self.name, 2, parameters)
 
     def allocate(self, view: MarketView, portfolio: PortfolioSnapshot) -> Allocation:
         current = portfolio.weights
         held = np.array([max(current.get(symbol, 0.0), 0.0) for symbol in view.symbols])
         invested = float(held.sum())
-        if invested < EMPTY or first_of_period(self.base_calendar, view.session, view.sessions[-1]):
+        # What nobody trades stands still, which looks like no risk, and more of it is not to be had.
+        held[dried_up(view)] = 0.0
+        if held.sum() < EMPTY or first_of_period(self.base_calendar, view.session, view.sessions[-1]):
             return self._refresh(view, portfolio)
         full = held * largest_multiple(held, view.symbols, self.limits)
         exposure = self._exposure(view, full)
@@ -99,7 +101,7 @@ class ExposureControl:
             return self._stand_still(view, portfolio)
         wish = full * exposure.multiple
         proposed = float(project(wish, view.symbols, self.limits).sum())
-        trace = {"base": "book"} | exposure.trace
+        trace = {"base": "book", "left_out": left_out(view, ~dried_up(view))} | exposure.trace
         confidence = float(usable(view, self._lookback + 1)[held > 0.0].mean())
         if abs(proposed - invested) <= self.band * invested:
             reason = f"invested {invested:.4f} is within {self.band:.2f} of {proposed:.4f}"

@@ -33,19 +33,19 @@ INVERSE_VOLATILITY_LOOKBACK = 63
 
 @dataclass(frozen=True)
 class EqualWeight:
-    """The same weight for every symbol that has a last close."""
+    """The same weight for every symbol that is traded and has a last close."""
 
     limits: Limits
     name: str = field(default="equal_weight", init=False)
 
     @property
     def version(self) -> str:
-        return version_of(self.name, 1, {})
+        return version_of(self.name, 2, {})
 
     def allocate(self, view: MarketView, portfolio: PortfolioSnapshot) -> Allocation:
         used = usable(view, 1)
         if not used.any():
-            return stand_still(self, view, portfolio, "no symbol has a last close")
+            return stand_still(self, view, portfolio, "no symbol that is traded has a last close")
         weights = np.where(used, self.limits.invested_cap / used.sum(), 0.0)
         trace = {"left_out": left_out(view, used)}
         return answer(self, view, portfolio, weights, Rung.CLOSED_FORM, confidence=float(used.mean()), trace=trace)
@@ -64,12 +64,12 @@ class InverseVolatility:
 
     @property
     def version(self) -> str:
-        return version_of(self.name, 1, {"lookback": self.lookback})
+        return version_of(self.name, 2, {"lookback": self.lookback})
 
     def allocate(self, view: MarketView, portfolio: PortfolioSnapshot) -> Allocation:
         weights, used = inverse_volatility_weights(view, self.lookback, self.limits.invested_cap)
         if not used.any():
-            return stand_still(self, view, portfolio, f"no symbol has {self.lookback} returns that move")
+            return stand_still(self, view, portfolio, f"no symbol that is traded has {self.lookback} returns that move")
         trace = {"left_out": left_out(view, used)}
         return answer(self, view, portfolio, weights, Rung.CLOSED_FORM, confidence=float(used.mean()), trace=trace)
 

@@ -1,14 +1,14 @@
 """Allocators that solve a program, and the ladder they fall down when they cannot.
 
-    optimiser      of Markowitz's family (Ledoit-Wolf covariance) or CVaR, over symbols with a complete history;
-                   many scenarios on a GPU first, then on the processor (`optimize.array_modules`)
+    optimiser      of Markowitz's family (Ledoit-Wolf covariance) or CVaR, over symbols with a whole history that are
+                   traded; many scenarios on a GPU first, then on the processor (`optimize.array_modules`)
     closed form    inverse volatility over 63 returns
     hold           the book as it is
 
-A rung is left when no symbol has the history it needs, when the solver fails, or when costs are asked of a symbol in
-which nothing trades; each step down is logged as a warning and written into the trace under "fallen", and the
-allocation states the rung that answered. Limits that cannot be met together go to the last rung at once, with the
-conflict in the trace under "conflicts".
+A rung is left when no symbol that is traded has the history it needs, when the solver fails, or when the reference says
+that nothing trades in a symbol whose costs are asked; each step down is logged as a warning and written into the trace
+under "fallen", and the allocation states the rung that answered. Limits that cannot be met together go to the last rung
+at once, with the conflict in the trace under "conflicts".
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class MinimumVariance:
 
     @property
     def version(self) -> str:
-        return version_of(self.name, 1, {"lookback": self.lookback, "covariance": "ledoit_wolf"})
+        return version_of(self.name, 2, {"lookback": self.lookback, "covariance": "ledoit_wolf"})
 
     def allocate(self, view: MarketView, portfolio: PortfolioSnapshot) -> Allocation:
         def solve(returns: FloatArray, symbols: Sequence[str]) -> tuple[FloatArray, Mapping[str, object]]:
@@ -95,7 +95,7 @@ class Markowitz:
     @property
     def version(self) -> str:
         parameters = {"lookback": self.lookback, "covariance": "ledoit_wolf", "aversion": float(self.aversion)}
-        return version_of(self.name, 1, parameters)
+        return version_of(self.name, 2, parameters)
 
     def allocate(self, view: MarketView, portfolio: PortfolioSnapshot) -> Allocation:
         def solve(returns: FloatArray, symbols: Sequence[str]) -> tuple[FloatArray, Mapping[str, object]]:
@@ -153,7 +153,7 @@ class MeanCVaR:
                 "adv": {symbol: float(units) for symbol, units in sorted(self.adv.items())},
                 "holding_sessions": self.holding_sessions,
             }
-        return version_of(self.name, 2, parameters)
+        return version_of(self.name, 3, parameters)
 
     def allocate(self, view: MarketView, portfolio: PortfolioSnapshot) -> Allocation:
         def solve(returns: FloatArray, symbols: Sequence[str]) -> tuple[FloatArray, Mapping[str, object]]:
@@ -209,13 +209,13 @@ def descend(author: Author, view: MarketView, portfolio: PortfolioSnapshot, look
         except (SolverFailed, NoVolume) as failure:
             fallen[Rung.OPTIMISER] = str(failure)
     else:
-        fallen[Rung.OPTIMISER] = f"no symbol has {lookback} returns"
+        fallen[Rung.OPTIMISER] = f"no symbol that is traded has {lookback} returns"
     _warn(author, view, Rung.OPTIMISER, fallen)
     weights, used = inverse_volatility_weights(view, INVERSE_VOLATILITY_LOOKBACK, author.limits.invested_cap)
     if used.any():
         told: dict[str, object] = {"left_out": left_out(view, used), "fallen": fallen}
         return answer(author, view, portfolio, weights, Rung.CLOSED_FORM, confidence=float(used.mean()), trace=told)
-    fallen[Rung.CLOSED_FORM] = f"no symbol has {INVERSE_VOLATILITY_LOOKBACK} returns that move"
+    fallen[Rung.CLOSED_FORM] = f"no symbol that is traded has {INVERSE_VOLATILITY_LOOKBACK} returns that move"
     _warn(author, view, Rung.CLOSED_FORM, fallen)
     return hold(author, view, portfolio, fallen[Rung.CLOSED_FORM], trace={"fallen": fallen})
 

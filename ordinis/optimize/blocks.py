@@ -21,8 +21,8 @@ IDLE = 1e-11
 """What a trade costs at least, so that a rise and a fall of the same weight at once is never free."""
 LEVEL_STEPS, LEVEL_TOLERANCE = 30, 0.02
 PART = 1 << 20
-"""Numbers of the scenarios that are scaled at a time; where there are no more, all of them are, in double precision."""
-SAMPLED = 20
+"""Numbers of the scenarios that are scaled at a time; where there are no more, no sample of them is taken."""
+SAMPLED = 10
 """Rows, in units of N, that make the matrix of a rough direction."""
 EDGE = 1e-6
 """The level is not looked for where every multiplier is nearer than this to its bound."""
@@ -75,8 +75,9 @@ class Tail:
 
     @property
     def large(self) -> bool:
-        """Whether the matrix of all rows takes long."""
-        return bool(self._count * self.rows.shape[1] > PART)
+        """Whether the matrix of all rows takes long, and a sample would be smaller."""
+        count = self.rows.shape[1]
+        return bool(self._count > max(SAMPLED * count, PART // count))
 
     def path(self, weights: FloatArray) -> Array:
         """(m,) returns."""
@@ -97,6 +98,7 @@ class Tail:
         for _ in range(LEVEL_STEPS):
             beyond = k * (losses - level)
             root = xp.sqrt(beyond * beyond + 4.0 * mu * mu)
+            at = level
             # The larger root of u, from u (k - y) = v y = mu and u - v = loss - level; v is u without `beyond`.
             twice = root + xp.abs(beyond) + 2.0 * mu
             large, small = twice / (2.0 * k), 2.0 * mu * mu / k / (twice - 2.0 * mu) + mu / k
@@ -109,7 +111,7 @@ class Tail:
             step = level + excess / float(xp.sum(1.0 / (u / (k - y) + v / y)))
             level = step if low < step < high else (low + high) / 2.0
         self.pairs = Pairs(xp.concat([u, v]), xp.concat([k - y, y]), xp)
-        return level
+        return at
 
     @property
     def _y(self) -> Array:
@@ -124,48 +126,50 @@ class Tail:
         return host(self.rows.T @ self._y), float(self._xp.sum(self._y))
 
     def matrix(self) -> FloatArray:
-        """(N + 1, N + 1): A'DA with the column and the corner of t."""
+        """(N + 1, N + 1): A'DA with the column and the corner of t, of a sample of the rows where it may be rough."""
         xp, count = self._xp, self.rows.shape[1]
         of_u, of_v = self._halves(self.pairs.x / self.pairs.z)
         self._weight = 1.0 / (of_u + of_v)
         border, total = self.rows.T @ self._weight, float(xp.sum(self._weight))
         whole = np.empty((count + 1, count + 1))
-        whole[:count, :count] = host(self._product(border, total))
+        whole[:count, :count] = host(self._of_sample(border, total) if self.rough else self._of_all())
         whole[:count, count] = whole[count, :count] = host(border)
         whole[count, count] = total
         return whole
 
-    def _product(self, border: Array, total: float) -> Array:
+    def _of_all(self) -> Array:
         """(N, N) A'DA."""
-        xp, (height, count) = self._xp, self.rows.shape
-        if not self.large:
-            scaled = self.rows * xp.sqrt(self._weight)[:, None]
-            return scaled.T @ scaled
-        chosen, weight, number = xp.arange(height), self._weight, xp.float64
-        if self.rough:
-            (chosen, weight), number = self._sampled(total), xp.float32
+        xp, count = self._xp, self.rows.shape[1]
         product: Array = xp.zeros((count, count), dtype=xp.float64)
-        of_chosen: Array = xp.zeros((count,), dtype=xp.float64)
+        root, height = xp.sqrt(self._weight), max(1, PART // count)
         # In parts that stay near the processor: a scaled copy of all rows would be as large as they are.
-        part = max(1, PART // count)
-        for begin in range(0, chosen.shape[0], part):
-            end = min(begin + part, chosen.shape[0])
-            share = xp.sqrt(weight[begin:end])
-            rows = xp.take(self.rows, chosen[begin:end], axis=0) if self.rough else self.rows[begin:end, :]
-            scaled = rows * share[:, None]
-            of_chosen = of_chosen + scaled.T @ share
-            scaled = xp.astype(scaled, number, copy=False)
-            product = product + xp.astype(scaled.T @ scaled, xp.float64, copy=False)
-        # Once t is eliminated a covariance of rows is left. A sample's is close to that of all, and no less positive;
-        # their mean is known.
-        spread = product - of_chosen[:, None] * of_chosen[None, :] / float(xp.sum(weight))
-        return spread + border[:, None] * border[None, :] / total
+        for begin in range(0, self._count, height):
+            end = min(begin + height, self._count)
+            scaled = self.rows[begin:end, :] * root[begin:end, None]
+            product = product + scaled.T @ scaled
+        return product
+
+    def _of_sample(self, border: Array, total: float) -> Array:
+        """About the same, positive semidefinite once t is eliminated.
+
+        What is left then is a covariance of rows about their mean. The mean is known, and the rows of a sample are
+        taken from it, before single precision can lose what they differ by.
+        """
+        xp, count = self._xp, self.rows.shape[1]
+        chosen, weight = self._sampled(total)
+        product: Array = xp.zeros((count, count), dtype=xp.float64)
+        root, mean, height = xp.sqrt(weight), border / total, max(1, PART // count)
+        for begin in range(0, chosen.shape[0], height):
+            end = min(begin + height, chosen.shape[0])
+            apart = xp.take(self.rows, chosen[begin:end], axis=0) - mean
+            scaled = xp.astype(apart * root[begin:end, None], xp.float32)
+            product = product + xp.astype(scaled.T @ scaled, xp.float64)
+        return product + border[:, None] * mean[None, :]
 
     def _sampled(self, total: float) -> tuple[Array, Array]:
         """Places of rows by chance, half of it by their weights, and what each then weighs; the heavy ones surely."""
-        xp, (height, count) = self._xp, self.rows.shape
-        even = 0.5 * SAMPLED * count
-        chance = xp.minimum(self._weight * (even / total) + even / height, xp.ones_like(self._weight))
+        xp, even = self._xp, 0.5 * SAMPLED * self.rows.shape[1]
+        chance = xp.minimum(self._weight * (even / total) + even / self._count, xp.ones_like(self._weight))
         # One at each whole number that the sum of chances passes: no dice, and evenly over the rows.
         passed = xp.floor(xp.cumulative_sum(chance))
         before = xp.concat([xp.zeros((1,), dtype=xp.float64), passed[:-1]])

@@ -11,7 +11,9 @@ are the mixture of `scenarios`, so each iterate carries its own lower bound.
 
 Everything of length m is eliminated by hand: one Newton step costs one product A' D A of (N, N) and its Cholesky
 factor. That product and a few vectors of length m are all that is done where the scenarios lie, on a GPU perhaps;
-vectors of length N stay on this machine. A sum of absolute values that is limited or costs (trades against what is
+vectors of length N stay on this machine. Far from the optimum the product of a sample is enough (`blocks.Tail`): what
+its direction does wrong the next one mends, since what is missing is measured anew; where that does not fall as it
+should, the sample is given up. A sum of absolute values that is limited or costs (trades against what is
 held, weights against zero) is split into a rise p and a fall n. Eliminated, it adds a diagonal to the (N, N) matrix
 and, where the sum has a limit, one row to the border beside the region's own rows.
 """
@@ -41,8 +43,9 @@ NEAR = 0.3
 """The gap, in units of the objective, above which a start is better than going on with more scenarios."""
 WIDER = 3.0
 """With more scenarios the method goes on from so many times the mu of its gap."""
-MISLED = 2.0
-"""So many times what a step promised to leave missing of the multipliers' equations is too much."""
+MISLED, MATTERS = 1.2, 0.1
+"""So many times what a step promised to leave missing of the multipliers' equations is too much, once it is more than
+this share of the gap."""
 REGULAR = 1e-13
 """Added to the diagonal of the matrix, relative to it."""
 SAME = 1e-14
@@ -86,13 +89,13 @@ class Interior:
         self.primal_missing = self.dual_missing = np.inf
         """The largest residual of the limits, in fractions of equity, and of the multipliers' equations."""
         self.misled = False
-        """Whether a rough direction has left more missing than it should have, and than the gap is."""
+        """Whether a rough matrix had no factor, or its direction left more missing than it promised."""
 
     def go_on(self, tail: Tail) -> bool:
         """With the scenarios of `tail`, some of which are new, from where the method is; False where that is too far.
 
-        Weights and the other multipliers stay; mu is what the gap is now, counting what the new scenarios lose. From
-        a smaller one, weights that are next to a wall could not leave it.
+        Weights and the other multipliers stay; the scenarios' mu is some of what the gap is now, counting what the new
+        ones lose. From a smaller one, weights that are next to a wall could not leave it.
         """
         unknown = tail.beyond(self.weights, self.level) - self.tail.beyond(self.weights, self.level)
         gap = self.tail.pairs.gap() + max(unknown, 0.0)
@@ -136,7 +139,13 @@ class Interior:
 
     def _step(self) -> None:
         pairs, gap = self._pairs, self.gap
-        self._factorise()
+        try:
+            self._factorise()
+        except SolverFailed:
+            if not self.tail.rough:
+                raise
+            self.tail.rough, self.misled = False, True
+            self._factorise()
         self._direct(None)
         primal, dual = self._room(pairs, 1.0)
         left = sum(each.gap_after(primal, dual) for each in pairs)
@@ -176,7 +185,7 @@ class Interior:
         self.primal_missing = max([self._rows.missing(self.weights), *(split.primal_missing for split in splits)])
         promised = self.dual_missing
         self.dual_missing = max([float(np.abs(self._missing).max()), *(split.dual_missing for split in splits)])
-        self.misled |= self.tail.rough and self.dual_missing > max(MISLED * promised, self.gap)
+        self.misled |= self.tail.rough and self.dual_missing > max(MISLED * promised, MATTERS * self.gap)
         self._factor, failed = dpotrf(whole, lower=1, overwrite_a=1, clean=0)
         if failed:
             raise SolverFailed("interior point", f"no factor at iteration {self.iterations}")

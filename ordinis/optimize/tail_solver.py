@@ -8,9 +8,9 @@ whole set is gone through only to find it and to certify:
     lower bound   of the mixture of scenarios that the method ends with (`scenarios`, `bounds`)
 
 Both hold whatever the method did; their relative difference is the gap. Where the tail at the weights has scenarios
-that the set lacks, they are added and the method goes on from there. The first set comes from a tenth of the
-scenarios where there are enough of them. A solver keeps set and weights for its next request: another mean, aversion,
-limit or book moves the tail little, so that a frontier pays for its search once.
+that the set lacks, they are added, and the method goes on from there or, where that is too far, begins anew. The first
+set comes from a tenth of the scenarios where there are enough of them. A solver keeps set and weights for its next
+request: another mean, aversion, limit or book moves the tail little, so that a frontier pays for its search once.
 """
 
 from __future__ import annotations
@@ -189,8 +189,8 @@ class _Request:
 
     def search(self, settled: Region, working: WorkingSet) -> Optimum:
         """The answer to `settled`, which is the region without the weights that have no choice."""
-        failure = None
         for self._exact in (False, True):
+            failure = None
             try:
                 self._rounds(settled, working)
             except SolverFailed as failed:
@@ -205,11 +205,11 @@ class _Request:
 
     def _rounds(self, settled: Region, working: WorkingSet) -> None:
         free = settled.lower < settled.upper
-        method = self._method(settled, free, working)
+        method = self._method(settled, free, working, self._tail(settled, free, working))
         for number in range(ROUNDS):
             for goal in (ROUGH, *(aim * self._tolerance for aim in AIMS)):
                 if not self._reached(method, goal) and method.gone_on:
-                    method = self._method(settled, free, working)
+                    method = self._method(settled, free, working, method.tail)
                     break
                 weights = settled.lower.copy()
                 weights[free] = method.weights
@@ -221,9 +221,10 @@ class _Request:
                     # Near weights that risk nothing any scenario may be in the tail: the set grows faster each time.
                     working.take(losses, MARGIN * 2.0**number)
                     working.weights = weights
+                    tail = self._tail(settled, free, working)
                     # After the rough goal: later the method is so close to walls that it cannot leave them.
-                    if goal != ROUGH or not method.go_on(self._tail(settled, free, working)):
-                        method = self._method(settled, free, working)
+                    if goal != ROUGH or not method.go_on(tail):
+                        method = self._method(settled, free, working, tail)
                     break
             else:
                 return
@@ -241,10 +242,9 @@ class _Request:
         )
         return tidied if tidied.gap <= self._tolerance else best
 
-    def _method(self, settled: Region, free: BoolArray, working: WorkingSet) -> Interior:
+    def _method(self, settled: Region, free: BoolArray, working: WorkingSet, tail: Tail) -> Interior:
         costs = None if self._costs is None else self._costs.part(free, self._scale)
-        reward, tail = self._reward[free] / self._scale, self._tail(settled, free, working)
-        return self._make(settled.part(free), costs, reward, tail, working.weights[free])
+        return self._make(settled.part(free), costs, self._reward[free] / self._scale, tail, working.weights[free])
 
     def _tail(self, settled: Region, free: BoolArray, working: WorkingSet) -> Tail:
         xp = self._scenarios.module

@@ -7,7 +7,8 @@ the model of `costs.models`
     temporary impact           power_i q^e = eta_i sigma_i q (q E / (P_i V_i))^delta         e = 1 + delta
     permanent impact           square_i q^2 = permanent_i / 2 sigma_i q (q E / (P_i V_i))
 
-and the estimate of the optimiser is what the simulated venue books for the same trades, but for the rounding of cents.
+and the estimate of the optimiser is what the simulated venue books for the same trades, but for the rounding of cents
+and for sales so large that nothing would be left of them, for which no venue pays less than nothing.
 Where volume or volatility is unknown both impacts are left out, as the venue leaves them out. A calibrated model has
 parameters by symbol, and one delta.
 """

@@ -63,6 +63,21 @@ def test_past_the_band_the_current_weights_are_scaled_and_their_mix_is_kept(view
     assert sum(given.weights.values()) == pytest.approx(0.12 / (0.01 * math.sqrt(252)))
 
 
+def test_what_nobody_trades_is_not_scaled_and_does_not_calm_the_book(view_of, book_of):
+    closes = np.column_stack([zigzag(0.01), np.full(130, 100.0)])
+    view, held = view_of(closes, MID), book_of({"S0": 0.3, "S1": 0.1, "S2": 0.2})
+    volumes = np.full(closes.shape, 1e6)
+    traded = control().allocate(replace(view, volumes=volumes.copy()), held)
+    assert traded.weights["S2"] > 0.2
+    volumes[-21:, 2] = 0.0
+    given = control().allocate(replace(view, volumes=volumes), held)
+    assert given.weights["S2"] == 0.0
+    assert given.trace["left_out"] == ["S2"]
+    assert given.weights["S0"] / given.weights["S1"] == pytest.approx(3.0)
+    assert given.trace["volatility"] == pytest.approx(0.01 * math.sqrt(252))
+    assert sum(given.weights.values()) == pytest.approx(0.12 / (0.01 * math.sqrt(252)))
+
+
 def test_a_storm_cuts_exposure_below_the_calm_one(view_of, book_of):
     closes = zigzag(0.005)
     storm = np.vstack([closes, closes[-1] * zigzag(0.04, 15)[1:] / 100.0])

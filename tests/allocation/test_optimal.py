@@ -64,7 +64,7 @@ def test_mean_cvar_beats_inverse_volatility_on_its_own_objective(view_of, walk, 
 def test_a_short_history_falls_to_the_closed_form_and_says_so(allocator, view_of, walk, book_of, caplog):
     given = allocator.allocate(view_of(walk(100)), book_of())
     assert given.rung is Rung.CLOSED_FORM
-    assert given.trace["fallen"] == {"optimiser": "no symbol has 252 returns"}
+    assert given.trace["fallen"] == {"optimiser": "no symbol that is traded has 252 returns"}
     assert "from=optimiser" in caplog.text
     naive = InverseVolatility(LIMITS).allocate(view_of(walk(100)), book_of())
     assert given.weights == naive.weights

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ordinis.costs.conditions import MarketConditions
@@ -76,6 +76,10 @@ def test_the_estimate_is_what_the_venue_books(model: CostModel, asked: Sequence[
         np.array([math.nan if volume is None else volume for *_, volume, _ in asked]),
         np.array([volatility for *_, volatility in asked]),
     )
+    # No venue pays less than nothing, whatever a sale of many days' volume does to the price.
+    sizes = np.abs(shares)
+    each = costs.linear * sizes + costs.power * sizes**costs.exponent + costs.square * sizes**2
+    assume((each < sizes).all())
     # The commission is of what was paid, slippage included.
     estimate = costs.of(np.array(shares)) * EQUITY
     commission = getattr(getattr(model, "book", model), "commission_bps", 0.0) * 1e-4
