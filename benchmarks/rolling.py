@@ -3,9 +3,9 @@
     python -m benchmarks.rolling [--full]
 
 500 symbols, 2,500 days, 6 factors, windows of 252 days, with t values and R squared. statsmodels does ten symbols in
-the quick tier, whose time is multiplied by fifty, and all of them in the full one. Both take three turns in one process,
-ours of five runs and theirs, which take over a second, of one; medians. Before a time counts, betas, t and R squared
-must agree to ten digits.
+the quick tier, whose time is multiplied by fifty, and all of them in the full one. Both take three turns in one
+process, ours of five runs and theirs, which take over a second, of one; medians. Before a time counts, betas, t and R
+squared must agree to ten digits.
 """
 
 from __future__ import annotations
