@@ -16,7 +16,7 @@ from ordinis.domain.overrides import Override, OverrideKind, agree
 from ordinis.errors import NothingNamed
 
 if TYPE_CHECKING:
-    from ordinis.execution.control import Step
+    from ordinis.execution.kill import Step
     from ordinis.settings import Settings
 
 override = typer.Typer(
@@ -42,7 +42,7 @@ def kill(reason: Why) -> None:
     from ordinis import bootstrap
     from ordinis.clock import SystemClock
     from ordinis.errors import ConfigurationError
-    from ordinis.execution.control import kill as stop
+    from ordinis.execution.kill import kill as stop
     from ordinis.settings import Whereabouts, load
 
     try:

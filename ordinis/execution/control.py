@@ -1,72 +1,21 @@
-"""The kill switch and its release, and what else a person may ask: they work with everything else dead.
+"""What a person asks of trading beside the kill switch (`kill`): its release, halts, locks, the end of an override.
 
-Kill writes a flag file first, because a file needs neither database nor network; then the ledger's control row, then
-the broker: cancel everything, suspend trading. Each step is tried whatever became of the others, and says how it
-ended. Release is a person's act: it needs a reason and a clean reconciliation.
+Release is a person's act: it needs a reason and a clean reconciliation.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from ordinis.domain.limits import TradingState
-from ordinis.domain.orders import Known, QueryOutcome
 from ordinis.domain.overrides import Override, OverrideKind
 from ordinis.errors import NotFound, TradingStopped
+from ordinis.execution.kill import Step, ask_broker, attempted
 from ordinis.governance.breakers import DAILY_LOSS
 from ordinis.ports import Broker, ControlRow, Ledger
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of a kill or a release, as it ended."""
-
-    name: str
-    done: bool
-    detail: str
-
-
-def kill(
-    flag: Path,
-    ledger: Callable[[], Ledger],
-    broker: Callable[[], Broker | None],
-    *,
-    reason: str,
-    by: str,
-    at: datetime,
-) -> list[Step]:
-    """Stop trading now. The doors are opened here, one by one, so that one that is stuck does not stop the rest."""
-
-    def raise_flag() -> str:
-        flag.parent.mkdir(parents=True, exist_ok=True)
-        with flag.open("w", encoding="utf-8") as file:
-            file.write(f"{at.isoformat()} {by}: {reason}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        return str(flag)
-
-    def write_row() -> str:
-        with ledger().begin() as unit:
-            unit.control.set(ControlRow(TradingState.KILLED, reason, by, at))
-            unit.commit()
-        return "KILLED"
-
-    def cancel_all() -> str:
-        return _ask_broker(broker, lambda door: door.cancel_all(), "orders cancelled")
-
-    def suspend() -> str:
-        return _ask_broker(broker, lambda door: door.suspend_trading(True), "suspended at the broker")
-
-    return [
-        _step("kill flag", raise_flag),
-        _step("control row", write_row),
-        _step("cancel all orders", cancel_all),
-        _step("suspend trading", suspend),
-    ]
 
 
 def resume(
@@ -92,7 +41,7 @@ def resume(
 
     def lift() -> str:
         unchanged(_standing(ledger))
-        return _ask_broker(lambda: broker, lambda door: door.suspend_trading(False), "trading at the broker")
+        return ask_broker(lambda: broker, lambda door: door.suspend_trading(False), "trading at the broker")
 
     def write_row() -> str:
         with ledger.begin() as unit:
@@ -114,7 +63,7 @@ def resume(
         ("control row", write_row),
         ("kill flag", lower_flag),
     ):
-        steps.append(_step(name, act))
+        steps.append(attempted(name, act))
         if not steps[-1].done:
             break
     return steps
@@ -134,8 +83,8 @@ def unlock(
             unit.commit()
         return f"{symbol} was locked by {lock.by}: {lock.reason}"
 
-    steps = [_step("reconcile", reconcile)]
-    return [*steps, _step("control row", write_row)] if steps[0].done else steps
+    steps = [attempted("reconcile", reconcile)]
+    return [*steps, attempted("control row", write_row)] if steps[0].done else steps
 
 
 def slow_down(ledger: Ledger, state: TradingState, *, reason: str, by: str, at: datetime) -> str:
@@ -172,22 +121,3 @@ def _text(flag: Path) -> str | None:
 def _standing(ledger: Ledger) -> ControlRow | None:
     with ledger.begin(write=False) as unit:
         return unit.control.state()
-
-
-def _step(name: str, act: Callable[[], str]) -> Step:
-    try:
-        return Step(name, True, act())
-    except Exception as error:  # the outermost loop: whatever a step dies of, the next one is tried
-        return Step(name, False, str(error) or type(error).__name__)
-
-
-def _ask_broker(
-    broker: Callable[[], Broker | None], ask: Callable[[Broker], QueryOutcome[int] | QueryOutcome[bool]], done: str
-) -> str:
-    door = broker()
-    if door is None:
-        return "the broker lives in the actor's own process; the flag stops it"
-    answer = ask(door)
-    if not isinstance(answer, Known):
-        raise OSError(f"the broker did not answer: {getattr(answer, 'reason', 'stale')}")
-    return done

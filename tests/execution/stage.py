@@ -30,9 +30,9 @@ from ordinis.domain.limits import Limits, TradingState
 from ordinis.domain.orders import Accepted, Known, OrderRequest, PlannedOrder, Side, SubmitOutcome
 from ordinis.errors import BrokerUnavailable, NotReconciled
 from ordinis.execution.canonical import canonical_ledger
-from ordinis.execution.control import Step, kill
 from ordinis.execution.gates import Gates
 from ordinis.execution.intents import OrderEngine
+from ordinis.execution.kill import Step, kill
 from ordinis.execution.killpoints import KillPoint
 from ordinis.execution.prices import Prices
 from ordinis.execution.reconcile import reconcile

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from ordinis.settings import Settings
 from tests.execution.trading_floor import TradingFloor, until
 
 ENOUGH, SESSIONS = 20, 5
@@ -39,3 +43,25 @@ def test_a_kill_with_everything_else_dead_stops_the_orders(tmp_path: Path) -> No
         events = floor.read("ledger.db", "SELECT seq, payload FROM order_event ORDER BY seq")
         stopped = [seq for seq, payload in events if "G2" in str(json.loads(payload).get("reason", ""))]
         assert not stopped or not [seq for (seq,) in sent if seq > stopped[0]]
+
+
+WATCH = """
+import sys
+from pathlib import Path
+flag = sys.argv.pop()
+def heard(event, arguments):
+    if event == "open" and str(arguments[0]) == flag:
+        loaded = {"numpy", "pandas", "sqlalchemy", "httpx"} & sys.modules.keys()
+        print("when the flag was written:", sorted(loaded))
+sys.addaudithook(heard)
+from ordinis.cli import main
+main()
+"""
+
+
+def test_nothing_that_takes_long_to_load_is_loaded_before_the_flag_is_written(tmp_path: Path) -> None:
+    flag = Settings(home=tmp_path).kill_flag
+    command = [sys.executable, "-c", WATCH, "kill", "--reason", "a test", str(flag)]
+    done = subprocess.run(command, env=os.environ | {"ORDINIS_HOME": str(tmp_path)}, capture_output=True, text=True)
+    assert done.stdout.startswith("when the flag was written: []"), done.stdout + done.stderr
+    assert "a test" in flag.read_text(encoding="utf-8")

@@ -29,9 +29,9 @@ from ordinis.clock import ReplayClock
 from ordinis.domain.canonical import canonical, digest
 from ordinis.domain.decisions import Decision, DecisionStatus, Source, decision_id
 from ordinis.domain.orders import OrderIntent, OrderState, PlannedOrder, Side
-from ordinis.execution.control import kill
 from ordinis.execution.gates import Gates
 from ordinis.execution.intents import OrderEngine
+from ordinis.execution.kill import kill
 from ordinis.execution.killpoints import KillPoint
 from ordinis.persistence.unit_of_work import SqlLedger, SqlUnitOfWork
 from ordinis.ports import OrderEvent

@@ -15,8 +15,9 @@ from ordinis.brokers.simulated import SimulatedBroker
 from ordinis.domain.limits import Breakers, TradingState
 from ordinis.domain.orders import BrokerOrder, Known, OrderRequest, OrderState, Refused, Side, SubmitOutcome
 from ordinis.errors import NotReconciled
-from ordinis.execution.control import kill, resume
+from ordinis.execution.control import resume
 from ordinis.execution.intents import OrderEngine
+from ordinis.execution.kill import kill
 from ordinis.execution.killpoints import KillPoint
 from ordinis.execution.reconcile import reconcile
 from ordinis.governance.breakers import CLOCK, RECONCILIATION, REJECTS, judge_rejects
