@@ -23,7 +23,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ordinis.costs.conditions import average_volumes
+from ordinis.costs.conditions import MarketConditions
 from ordinis.domain.canonical import canonical
 from ordinis.domain.decisions import Allocation, Rung
 from ordinis.domain.limits import Limits
@@ -169,8 +169,10 @@ def usable(view: MarketView, sessions: int) -> BoolArray:
 
 def dried_up(view: MarketView) -> BoolArray:
     """(N,) whether bars say that nobody traded a symbol in the last 21 sessions."""
-    volumes = average_volumes(view)
-    return np.array([volumes.get(symbol) == 0.0 for symbol in view.symbols], dtype=np.bool_)
+    # A close of zero has no return after it; who asks for a close leaves such a symbol out by itself.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        conditions = MarketConditions.measured(view)
+    return np.array([conditions.dried_up(symbol) for symbol in view.symbols], dtype=np.bool_)
 
 
 def left_out(view: MarketView, used: BoolArray) -> list[str]:

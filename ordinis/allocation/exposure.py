@@ -92,7 +92,8 @@ class ExposureControl:
         held = np.array([max(current.get(symbol, 0.0), 0.0) for symbol in view.symbols])
         invested = float(held.sum())
         # What nobody trades stands still, which looks like no risk, and more of it is not to be had.
-        held[dried_up(view)] = 0.0
+        dry = dried_up(view)
+        held[dry] = 0.0
         if held.sum() < EMPTY or first_of_period(self.base_calendar, view.session, view.sessions[-1]):
             return self._refresh(view, portfolio)
         full = held * largest_multiple(held, view.symbols, self.limits)
@@ -101,7 +102,7 @@ class ExposureControl:
             return self._stand_still(view, portfolio)
         wish = full * exposure.multiple
         proposed = float(project(wish, view.symbols, self.limits).sum())
-        trace = {"base": "book", "left_out": left_out(view, ~dried_up(view))} | exposure.trace
+        trace = {"base": "book", "left_out": left_out(view, ~dry)} | exposure.trace
         confidence = float(usable(view, self._lookback + 1)[held > 0.0].mean())
         if abs(proposed - invested) <= self.band * invested:
             reason = f"invested {invested:.4f} is within {self.band:.2f} of {proposed:.4f}"

@@ -44,7 +44,11 @@ class MarketConditions:
     @classmethod
     def measured(cls, bars: Bars, before: int | None = None) -> Self:
         """From the last 21 returns and the last 21 volumes of `bars`, or of its rows before row `before`."""
-        return cls(_by_symbol(bars, _volatility(bars.closes[:before])), average_volumes(bars, before))
+        volumes = None if bars.volumes is None else bars.volumes[:before]
+        return cls(
+            _by_symbol(bars, _volatility(bars.closes[:before])),
+            {} if volumes is None else _known(_by_symbol(bars, _mean(volumes))),
+        )
 
     def sigma(self, symbol: str) -> float:
         """Volatility of a session's return; NaN where nobody knows."""
@@ -75,11 +79,6 @@ class MarketConditions:
 
 
 UNKNOWN = MarketConditions()
-
-
-def average_volumes(bars: Bars, before: int | None = None) -> Mapping[str, float]:
-    """Units by symbol, over the last 21 sessions of `bars` or of its rows before row `before`, where all are known."""
-    return {} if bars.volumes is None else _known(_by_symbol(bars, _mean(bars.volumes[:before])))
 
 
 def _volatility(closes: FloatArray) -> FloatArray:
