@@ -35,7 +35,7 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames in `folder` outlive a power cut."""
+    """Make what was put into `folder`, or renamed there, outlive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

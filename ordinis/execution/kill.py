@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from ordinis.domain.limits import TradingState
 from ordinis.domain.orders import Known, QueryOutcome
+from ordinis.files import sync_folder
 
 if TYPE_CHECKING:
     from ordinis.ports import Broker, Ledger
@@ -48,6 +49,7 @@ def kill(
             file.write(f"{at.isoformat()} {by}: {reason}\n")
             file.flush()
             os.fsync(file.fileno())
+        sync_folder(flag.parent)
         return str(flag)
 
     def write_row() -> str:
