@@ -35,6 +35,8 @@ from ordinis.ports import FloatArray, MarketView
 
 EXPECTATION_SESSIONS = 252
 LEAST_SESSIONS = 21
+DEAD = 1e-8
+"""Session volatility below which a price does not move: it would look like no risk at all."""
 """Returns below which a trailing mean says nothing at all."""
 
 NEAREST = 1e-14
@@ -159,12 +161,23 @@ def expected_pnl(
 def usable(view: MarketView, sessions: int) -> BoolArray:
     """(N,) whether a symbol has a positive close in each of the last `sessions` sessions; none has in a short view.
 
-    What nobody has traded for a month is not usable: its closes stand still, which looks like no risk.
+    What bars say that nobody has traded for a month is not usable: its closes stand still, which looks like no risk.
     """
     if len(view.closes) < sessions:
         return np.zeros(len(view.symbols), dtype=np.bool_)
     last = view.closes[-sessions:]
     return np.asarray((np.isfinite(last) & (last > 0.0)).all(axis=0) & ~dried_up(view))
+
+
+def moving_returns(view: MarketView, lookback: int) -> tuple[FloatArray, BoolArray]:
+    """(lookback, M) returns of the symbols that are usable and whose price moved, and (N,) which those are."""
+    used = usable(view, lookback + 1)
+    closes = view.closes[-(lookback + 1) :, used]
+    returns = closes[1:] / closes[:-1] - 1.0
+    if used.any():
+        moved = returns.std(axis=0, ddof=1) > DEAD
+        used[used], returns = moved, returns[:, moved]
+    return returns, used
 
 
 def dried_up(view: MarketView) -> BoolArray:

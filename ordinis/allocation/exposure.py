@@ -85,15 +85,15 @@ class ExposureControl:
             "base_calendar": self.base_calendar,
             "max_exposure": float(self.max_exposure),
         }
-        return version_of(self.name, 2, parameters)
+        return version_of(self.name, 3, parameters)
 
     def allocate(self, view: MarketView, portfolio: PortfolioSnapshot) -> Allocation:
         current = portfolio.weights
         held = np.array([max(current.get(symbol, 0.0), 0.0) for symbol in view.symbols])
-        invested = float(held.sum())
-        # What nobody trades stands still, which looks like no risk, and more of it is not to be had.
+        # What nobody trades stands still, which looks like no risk, and is no part of what can be moved past a band.
         dry = dried_up(view)
         held[dry] = 0.0
+        invested = float(held.sum())
         if held.sum() < EMPTY or first_of_period(self.base_calendar, view.session, view.sessions[-1]):
             return self._refresh(view, portfolio)
         full = held * largest_multiple(held, view.symbols, self.limits)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ordinis.allocation.answer import BoolArray, answer, hold, left_out, usable, version_of
+from ordinis.allocation.answer import BoolArray, answer, hold, left_out, moving_returns, usable, version_of
 from ordinis.domain.decisions import Allocation, Rung
 from ordinis.domain.limits import Limits
 from ordinis.domain.portfolio import PortfolioSnapshot
@@ -26,8 +26,6 @@ from ordinis.ports import FloatArray, MarketView
 
 logger = logging.getLogger(__name__)
 
-DEAD = 1e-8
-"""Session volatility below which a price does not move: its inverse would take the whole portfolio."""
 INVERSE_VOLATILITY_LOOKBACK = 63
 
 
@@ -40,7 +38,7 @@ class EqualWeight:
 
     @property
     def version(self) -> str:
-        return version_of(self.name, 2, {})
+        return version_of(self.name, 3, {})
 
     def allocate(self, view: MarketView, portfolio: PortfolioSnapshot) -> Allocation:
         used = usable(view, 1)
@@ -64,7 +62,7 @@ class InverseVolatility:
 
     @property
     def version(self) -> str:
-        return version_of(self.name, 2, {"lookback": self.lookback})
+        return version_of(self.name, 3, {"lookback": self.lookback})
 
     def allocate(self, view: MarketView, portfolio: PortfolioSnapshot) -> Allocation:
         weights, used = inverse_volatility_weights(view, self.lookback, self.limits.invested_cap)
@@ -76,17 +74,10 @@ class InverseVolatility:
 
 def inverse_volatility_weights(view: MarketView, lookback: int, invested: float) -> tuple[FloatArray, BoolArray]:
     """(N,) weights that sum to `invested`, and (N,) which symbols had the history and the movement to be used."""
-    used = usable(view, lookback + 1)
-    if not used.any():
-        return np.zeros(len(used)), used
-    closes = view.closes[-(lookback + 1) :, used]
-    volatility = (closes[1:] / closes[:-1] - 1.0).std(axis=0, ddof=1)
-    moving = volatility > DEAD
-    used = used.copy()
-    used[used] = moving
+    returns, used = moving_returns(view, lookback)
     weights = np.zeros(len(used))
-    if moving.any():
-        inverse = 1.0 / volatility[moving]
+    if used.any():
+        inverse = 1.0 / returns.std(axis=0, ddof=1)
         weights[used] = invested * inverse / inverse.sum()
     return weights, used
 

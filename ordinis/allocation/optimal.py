@@ -20,7 +20,7 @@ from typing import Literal
 
 import numpy as np
 
-from ordinis.allocation.answer import Author, answer, hold, left_out, usable, version_of
+from ordinis.allocation.answer import Author, answer, hold, left_out, moving_returns, version_of
 from ordinis.allocation.naive import INVERSE_VOLATILITY_LOOKBACK, check_lookback, inverse_volatility_weights
 from ordinis.costs.conditions import MarketConditions
 from ordinis.domain.decisions import Allocation, Rung
@@ -61,7 +61,7 @@ class MinimumVariance:
 
     @property
     def version(self) -> str:
-        return version_of(self.name, 2, {"lookback": self.lookback, "covariance": "ledoit_wolf"})
+        return version_of(self.name, 3, {"lookback": self.lookback, "covariance": "ledoit_wolf"})
 
     def allocate(self, view: MarketView, portfolio: PortfolioSnapshot) -> Allocation:
         def solve(returns: FloatArray, symbols: Sequence[str]) -> tuple[FloatArray, Mapping[str, object]]:
@@ -95,7 +95,7 @@ class Markowitz:
     @property
     def version(self) -> str:
         parameters = {"lookback": self.lookback, "covariance": "ledoit_wolf", "aversion": float(self.aversion)}
-        return version_of(self.name, 2, parameters)
+        return version_of(self.name, 3, parameters)
 
     def allocate(self, view: MarketView, portfolio: PortfolioSnapshot) -> Allocation:
         def solve(returns: FloatArray, symbols: Sequence[str]) -> tuple[FloatArray, Mapping[str, object]]:
@@ -153,7 +153,7 @@ class MeanCVaR:
                 "adv": {symbol: float(units) for symbol, units in sorted(self.adv.items())},
                 "holding_sessions": self.holding_sessions,
             }
-        return version_of(self.name, 3, parameters)
+        return version_of(self.name, 4, parameters)
 
     def allocate(self, view: MarketView, portfolio: PortfolioSnapshot) -> Allocation:
         def solve(returns: FloatArray, symbols: Sequence[str]) -> tuple[FloatArray, Mapping[str, object]]:
@@ -192,13 +192,12 @@ def descend(author: Author, view: MarketView, portfolio: PortfolioSnapshot, look
     closed form knows nothing of the limit that was asked for, and would trade as if it had not been.
     """
     fallen: dict[str, str] = {}
-    used = usable(view, lookback + 1)
+    returns, used = moving_returns(view, lookback)
     if used.any():
-        closes = view.closes[-(lookback + 1) :, used]
         symbols = [symbol for symbol, took in zip(view.symbols, used, strict=True) if took]
         try:
             weights = np.zeros(len(used))
-            weights[used], said = solve(closes[1:] / closes[:-1] - 1.0, symbols)
+            weights[used], said = solve(returns, symbols)
             trace = {"left_out": left_out(view, used), **said}
             return answer(author, view, portfolio, weights, Rung.OPTIMISER, confidence=float(used.mean()), trace=trace)
         except InfeasibleLimits as refused:
@@ -209,7 +208,7 @@ def descend(author: Author, view: MarketView, portfolio: PortfolioSnapshot, look
         except (SolverFailed, NoVolume) as failure:
             fallen[Rung.OPTIMISER] = str(failure)
     else:
-        fallen[Rung.OPTIMISER] = f"no symbol that is traded has {lookback} returns"
+        fallen[Rung.OPTIMISER] = f"no symbol that is traded has {lookback} returns that move"
     _warn(author, view, Rung.OPTIMISER, fallen)
     weights, used = inverse_volatility_weights(view, INVERSE_VOLATILITY_LOOKBACK, author.limits.invested_cap)
     if used.any():

@@ -24,7 +24,14 @@ override = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(override, name="override")
-Why = Annotated[str, typer.Option(help="Why; kept in the ledger.")]
+
+
+def _readable(text: str) -> str:
+    """As UTF-8 can write it, whatever the terminal's encoding is: no reason is one not to stop."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+Why = Annotated[str, typer.Option(help="Why; kept in the ledger.", callback=_readable)]
 Symbol = Annotated[str, typer.Argument(help="Symbol of the universe or of a holding.")]
 Kind = Annotated[
     OverrideKind,

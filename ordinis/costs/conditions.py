@@ -7,7 +7,7 @@ was expected and what was paid are asked of the same market.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Protocol, Self
@@ -40,15 +40,17 @@ class MarketConditions:
     """Standard deviation of a session's return, by symbol; NaN where a close is missing."""
     volumes: Mapping[str, float] = field(default_factory=dict)
     """Units of an average session, by symbol; without those of which a volume is missing."""
+    untraded: frozenset[str] = frozenset()
+    """Symbols that nobody is known to have traded for a month, though some volume of it is known."""
 
     @classmethod
     def measured(cls, bars: Bars, before: int | None = None) -> Self:
         """From the last 21 returns and the last 21 volumes of `bars`, or of its rows before row `before`."""
-        volumes = None if bars.volumes is None else bars.volumes[:before]
-        return cls(
-            _by_symbol(bars, _volatility(bars.closes[:before])),
-            {} if volumes is None else _known(_by_symbol(bars, _mean(volumes))),
-        )
+        volatility = _by_symbol(bars, _volatility(bars.closes[:before]))
+        if bars.volumes is None:
+            return cls(volatility)
+        volumes = bars.volumes[:before]
+        return cls(volatility, _known(_by_symbol(bars, _mean(volumes))), _untraded(bars.symbols, volumes))
 
     def sigma(self, symbol: str) -> float:
         """Volatility of a session's return; NaN where nobody knows."""
@@ -59,8 +61,8 @@ class MarketConditions:
         return self.volumes.get(symbol, adv)
 
     def dried_up(self, symbol: str) -> bool:
-        """True when bars say that nobody traded it for a month."""
-        return self.volumes.get(symbol) == 0.0
+        """True when bars say that nobody traded it for a month; a volume that is missing is no trade."""
+        return symbol in self.untraded
 
     def participation(self, symbol: str, quantity: Decimal, adv: float | None) -> float:
         """`quantity` over the volume of an average session; NaN where nobody knows that volume.
@@ -95,6 +97,15 @@ def _mean(volumes: FloatArray) -> FloatArray:
     if len(volumes) < MONTH:
         return np.full(volumes.shape[1], np.nan)
     return np.asarray(np.ascontiguousarray(volumes[-MONTH:]).mean(axis=0))
+
+
+def _untraded(symbols: Sequence[str], volumes: FloatArray) -> frozenset[str]:
+    """Symbols whose known volumes in the last 21 sessions of `volumes` (T, N) are all zero, where one is known."""
+    if len(volumes) < MONTH:
+        return frozenset()
+    month = volumes[-MONTH:]
+    none = (month == 0.0).any(axis=0) & ~(month > 0.0).any(axis=0)
+    return frozenset(symbol for symbol, dry in zip(symbols, none, strict=True) if dry)
 
 
 def _by_symbol(bars: Bars, numbers: FloatArray) -> dict[str, float]:

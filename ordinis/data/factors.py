@@ -126,7 +126,7 @@ def read_french(path: Path, lag: timedelta = FRENCH_LAG) -> FactorTable:
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
-        raise DataUnavailable(str(path), f"factors: {error}") from error
+        raise DataUnavailable(str(path), "factors", error.strerror or str(error)) from error
     header = next((place for place, line in enumerate(lines) if re.match(r"^\s*(Date)?\s*,\s*\S", line)), None)
     if header is None:
         raise DataUnavailable(str(path), "factors", "no line such as ',Mkt-RF,SMB,HML,RF' names its columns")
@@ -173,7 +173,7 @@ def read_parquet(path: Path, lag: timedelta = timedelta(0)) -> FactorTable:
     try:
         frame = pd.read_parquet(path)
     except (OSError, ValueError) as error:
-        raise DataUnavailable(str(path), f"factors: {error}") from error
+        raise DataUnavailable(str(path), "factors", getattr(error, "strerror", None) or str(error)) from error
     periods: tuple[Period, ...] = ("session", "month")
     period = next((each for each in periods if each in frame), None)
     if period is None:

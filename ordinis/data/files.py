@@ -26,7 +26,7 @@ class FileSource:
         try:
             self._frame = pd.read_csv(path)
         except (OSError, ValueError) as error:
-            raise DataUnavailable(str(path), f"bars: {error}") from error
+            raise DataUnavailable(str(path), "bars", getattr(error, "strerror", None) or str(error)) from error
         if "session" in self._frame:
             # A text that is no date stays as it is: the contract says what is wrong with it.
             self._frame["session"] = pd.Series([_session(text) for text in self._frame["session"]], dtype=object)

@@ -32,10 +32,14 @@ def resume(
 
     A kill or a halt that comes meanwhile counts: what was not there when this began is not lifted.
     """
-    raised, standing = _text(flag), _standing(ledger)
+    try:
+        raised = _content(flag)
+    except OSError as error:
+        return [Step("kill flag", False, f"{flag} cannot be read: {error.strerror}")]
+    standing = _standing(ledger)
 
     def unchanged(row: ControlRow | None) -> None:
-        if row != standing or _text(flag) != raised:
+        if row != standing or _content(flag) != raised:
             newer = "somebody" if row is None else f"{row.by}, who said: {row.reason}"
             raise TradingStopped(TradingState.KILLED if row is None else row.state, "it was stopped meanwhile", newer)
 
@@ -51,7 +55,7 @@ def resume(
         return "ACTIVE"
 
     def lower_flag() -> str:
-        if _text(flag) != raised:
+        if _content(flag) != raised:
             raise OSError(f"{flag} was written meanwhile: somebody has killed trading again")
         flag.unlink(missing_ok=True)
         return "removed"
@@ -114,8 +118,9 @@ def lift(ledger: Ledger, symbol: str, kind: OverrideKind, *, reason: str, by: st
     return found
 
 
-def _text(flag: Path) -> str | None:
-    return flag.read_text(encoding="utf-8") if flag.exists() else None
+def _content(flag: Path) -> bytes | None:
+    # A person may have written it by hand, in any encoding.
+    return flag.read_bytes() if flag.exists() else None
 
 
 def _standing(ledger: Ledger) -> ControlRow | None:

@@ -224,7 +224,7 @@ class Gates:
         ceilings = [row.ceiling for row in unit.control.overrides(now) if row.symbol == order.symbol]
         instrument, book = self.instruments[order.symbol], WorstCase.of(unit, live, prices)
         if prices.conditions.dried_up(order.symbol):
-            return Denied(f"G8: nothing was traded in {order.symbol} for {MONTH} sessions")
+            return Denied(f"G8: no trade in {order.symbol} is known of for {MONTH} sessions")
         quantity = room(
             order,
             book,

@@ -45,11 +45,18 @@ def kill(
 
     def raise_flag() -> str:
         flag.parent.mkdir(parents=True, exist_ok=True)
-        with flag.open("w", encoding="utf-8") as file:
-            file.write(f"{at.isoformat()} {by}: {reason}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        sync_folder(flag.parent)
+        try:
+            # Whatever a terminal gave for a reason can be written.
+            with flag.open("w", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(f"{at.isoformat()} {by}: {reason}\n")
+                file.flush()
+                os.fsync(file.fileno())
+            sync_folder(flag.parent)
+        except OSError as error:
+            # That it is there is what stops orders, be it empty on a disk that is full.
+            if not flag.exists():
+                raise
+            return f"{flag} is set, but may not outlive a power cut: {error.strerror}"
         return str(flag)
 
     def write_row() -> str:

@@ -69,7 +69,8 @@ def of_attribution(night: Night, currency: str) -> Artefacts:
         pictures.append(session_profit(night.profit, currency))
     if night.stress:
         pictures.append(stress(night))
-    warning = "\n".join(["# Incomplete", "", *(f"- {remark}" for remark in night.remarks)]) if night.remarks else ""
+    heading = f"# Incomplete: attribution of {night.session}"
+    warning = "\n".join([heading, "", *(f"- {remark}" for remark in night.remarks)]) if night.remarks else ""
     return Artefacts("attribution", night.session, "\n".join(lines), _risk_table(night), _drawn(pictures), warning)
 
 

@@ -78,6 +78,26 @@ def test_what_nobody_trades_is_not_scaled_and_does_not_calm_the_book(view_of, bo
     assert sum(given.weights.values()) == pytest.approx(0.12 / (0.01 * math.sqrt(252)))
 
 
+@pytest.mark.parametrize(
+    ("book", "rung"),
+    [
+        # 0.756 is wanted of what is traded: 0.50 and a quarter that nobody trades is far from it, 0.76 is not.
+        ({"S0": 0.3, "S1": 0.2, "S2": 0.25}, Rung.CLOSED_FORM),
+        ({"S0": 0.38, "S1": 0.38, "S2": 0.2}, Rung.HOLD),
+    ],
+)
+def test_the_band_is_about_what_is_traded(view_of, book_of, book, rung):
+    closes = np.column_stack([zigzag(0.01), np.full(130, 100.0)])
+    volumes = np.full(closes.shape, 1e6)
+    volumes[-21:, 2] = 0.0
+    given = control().allocate(replace(view_of(closes, MID), volumes=volumes), book_of(book))
+    assert given.rung is rung
+    if rung is Rung.HOLD:
+        assert dict(given.weights) == pytest.approx(book)
+    else:
+        assert dict(given.weights) == pytest.approx({"S0": 0.4536, "S1": 0.3024, "S2": 0.0}, abs=1e-3)
+
+
 def test_a_storm_cuts_exposure_below_the_calm_one(view_of, book_of):
     closes = zigzag(0.005)
     storm = np.vstack([closes, closes[-1] * zigzag(0.04, 15)[1:] / 100.0])

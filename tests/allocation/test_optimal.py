@@ -64,7 +64,7 @@ def test_mean_cvar_beats_inverse_volatility_on_its_own_objective(view_of, walk, 
 def test_a_short_history_falls_to_the_closed_form_and_says_so(allocator, view_of, walk, book_of, caplog):
     given = allocator.allocate(view_of(walk(100)), book_of())
     assert given.rung is Rung.CLOSED_FORM
-    assert given.trace["fallen"] == {"optimiser": "no symbol that is traded has 252 returns"}
+    assert given.trace["fallen"] == {"optimiser": "no symbol that is traded has 252 returns that move"}
     assert "from=optimiser" in caplog.text
     naive = InverseVolatility(LIMITS).allocate(view_of(walk(100)), book_of())
     assert given.weights == naive.weights
@@ -187,6 +187,20 @@ def test_what_nobody_traded_for_a_month_is_left_out_and_the_rest_is_answered(all
     assert given.rung is before.rung
     assert given.weights["S2"] == 0.0
     assert given.trace["left_out"] == ["S2"]
+    assert sum(given.weights.values()) > 0.5
+
+
+@pytest.mark.parametrize("allocator", [InverseVolatility(LIMITS), MinimumVariance(LIMITS), MeanCVaR(LIMITS)])
+def test_what_never_moved_or_is_not_known_to_have_been_traded_is_no_safe_haven(allocator, view_of, walk, book_of):
+    view = view_of(walk(600))
+    closes = view.closes.copy()
+    closes[:, 2] = 100.0  # of which no volume was ever known
+    closes[:, 3] = 100.0 + 0.001 * (np.arange(600) % 7)
+    volumes = np.full(closes.shape, 1e6)
+    volumes[:, 2], volumes[-40:, 3], volumes[-5:, 3] = np.nan, 0.0, np.nan
+    given = allocator.allocate(replace(view, closes=closes, volumes=volumes), book_of())
+    assert given.trace["left_out"] == ["S2", "S3"]
+    assert given.weights["S2"] == given.weights["S3"] == 0.0
     assert sum(given.weights.values()) > 0.5
 
 

@@ -78,6 +78,20 @@ def test_volume_is_that_of_the_last_twenty_one_sessions_where_all_are_known() ->
     assert MarketConditions.measured(history, before=21).volumes["D"] == 100.0
 
 
+def test_what_nobody_is_known_to_have_traded_for_a_month_has_dried_up() -> None:
+    volumes = np.zeros((30, 5))
+    volumes[-22, 0] = 5.0  # longer ago
+    volumes[-7:-2, 1] = np.nan  # a volume that is missing is no trade
+    volumes[-21, 2] = 1e-8
+    volumes[:-1, 3] = np.nan
+    volumes[:, 4] = np.nan
+    found = MarketConditions.measured(bars(np.ones((30, 5)), volumes))
+    assert [symbol for symbol in "ABCDE" if found.dried_up(symbol)] == ["A", "B", "D"]
+    assert found.volumes == {"A": 0.0, "C": pytest.approx(1e-8 / 21)}
+    short = MarketConditions.measured(bars(np.ones((30, 5)), volumes), before=20)
+    assert not any(short.dried_up(symbol) for symbol in "ABCDE")
+
+
 def test_the_same_bars_have_the_same_liquidity_to_the_last_bit_in_any_layout() -> None:
     rng = np.random.default_rng(0)
     closes, volumes = rng.lognormal(3.0, 0.1, (40, 20)), rng.lognormal(15.0, 1.0, (40, 20))

@@ -45,7 +45,8 @@ def judged(
     decision = decided(world.decide(("AAPL", side, quantity)))
     order = planned(decision.orders[0])
     prices = world.prices()
-    conditions = replace(prices.conditions, volumes=volumes)
+    dry = frozenset(symbol for symbol, volume in volumes.items() if volume == 0.0)
+    conditions = replace(prices.conditions, volumes=volumes, untraded=dry)
     prices = replace(prices, quotes={s: quote(q) for s, q in prices.quotes.items()}, conditions=conditions)
     gates = change(replace(world.engine().gates, orders=orders))
     with world.ledger.begin() as unit:

@@ -316,7 +316,7 @@ def test_cash_is_reserved_for_the_impact_of_a_volatile_symbol(world: World) -> N
 
 
 def test_nothing_is_bought_of_what_nobody_trades(world: World) -> None:
-    assert judged(world, volumes={"AAPL": 0.0}) == Denied("G8: nothing was traded in AAPL for 21 sessions")
+    assert judged(world, volumes={"AAPL": 0.0}) == Denied("G8: no trade in AAPL is known of for 21 sessions")
     bought(world)
     assert passes(judged(world, Side.SELL, volumes={"AAPL": 0.0})), "what is held may still be offered"
 
