@@ -186,8 +186,13 @@ def _standing(data: ReportData) -> Mapping[str, str]:
         ),
         "Cash": wording.percent(float(data.cash[-1] / data.equity[-1])),
     }
-    if len(recent) >= SHORTEST_YEAR:
-        told["CVaR 95 % of a session"] = wording.percent(measures.cvar(-recent, CONFIDENCE_LEVEL), 2)
+    ahead = None if data.night is None else data.night.losses
+    if ahead is not None:
+        told[f"CVaR {wording.percent(ahead.level, 0)}, next session"] = wording.percent(ahead.cvar, 2)
+    elif len(recent) >= SHORTEST_YEAR:
+        told[f"CVaR {wording.percent(CONFIDENCE_LEVEL, 0)}, sessions past"] = wording.percent(
+            measures.cvar(-recent, CONFIDENCE_LEVEL), 2
+        )
     return told
 
 

@@ -28,6 +28,7 @@ from ordinis.monitoring.pnl import SessionProfit
 from ordinis.monitoring.report import ReportData, collect, pictures, write_report
 from ordinis.monitoring.report_data import Track
 from ordinis.monitoring.wording import number, percent, plural
+from ordinis.risk import measures
 from ordinis.risk.attribution import FactorAttribution, FactorRisk, RiskAttribution
 from ordinis.risk.stress import StressResult
 from tests.monitoring.book import (
@@ -260,6 +261,16 @@ def test_the_page_tells_what_changed_what_it_could_lose_and_what_is_missing(page
     holdings = page[page.index('id="holdings"') :]
     assert percent(0.018 / 0.021) in holdings
     assert percent((0.01 - 0.006) * 252**0.5) in holdings
+
+
+def test_the_first_lines_say_what_the_next_session_could_cost_else_what_the_past_did(
+    page: str, full: ReportData, tmp_path: Path
+) -> None:
+    past = write_report(replace(full, nights={}), tmp_path).read_text(encoding="utf-8")
+    worst = percent(measures.cvar(-full.book.returns, 0.95), 2)
+    assert f"<dt>CVaR {percent(0.95, 0)}, next session</dt><dd>{percent(0.021, 2)}</dd>" in page
+    assert f"<dt>CVaR {percent(0.95, 0)}, sessions past</dt><dd>{worst}</dd>" in past
+    assert "sessions past</dt>" not in page
 
 
 def test_programs_read_the_same_numbers(folder: Path, full: ReportData) -> None:
