@@ -38,6 +38,7 @@ def test_volatility_is_that_of_the_last_twenty_one_returns() -> None:
     assert found.sigma("B") == 0.0
     assert MarketConditions.measured(bars(closes), before=29).sigma("A") == 0.0, "the row itself is not known yet"
     assert found.volumes == {}
+    assert MarketConditions.measured(bars(closes, closes)).volatility == found.volatility
 
 
 def test_volatility_is_of_simple_returns() -> None:
@@ -88,8 +89,9 @@ def test_what_nobody_is_known_to_have_traded_for_a_month_has_dried_up() -> None:
     found = MarketConditions.measured(bars(np.ones((30, 5)), volumes))
     assert [symbol for symbol in "ABCDE" if found.dried_up(symbol)] == ["A", "B", "D"]
     assert found.volumes == {"A": 0.0, "C": pytest.approx(1e-8 / 21)}
-    short = MarketConditions.measured(bars(np.ones((30, 5)), volumes), before=20)
-    assert not any(short.dried_up(symbol) for symbol in "ABCDE")
+    quiet = bars(np.ones((30, 1)), np.zeros((30, 1)))
+    assert MarketConditions.measured(quiet, before=21).dried_up("A")
+    assert not MarketConditions.measured(quiet, before=20).dried_up("A"), "a month is not known yet"
 
 
 def test_the_same_bars_have_the_same_liquidity_to_the_last_bit_in_any_layout() -> None:
