@@ -36,6 +36,18 @@ class Running:
     """What `up` told of its progress."""
 
 
+@dataclass(frozen=True)
+class _AtTheEnd:
+    """Stops the stack before the tests are said to be over: a process that tests beside others is killed soon after."""
+
+    settings: Settings
+
+    def pytest_sessionfinish(self) -> None:
+        stack.down(self.settings)
+        shutil.rmtree(self.settings.home, ignore_errors=True)
+        os.environ.pop("APCA_API_SECRET_KEY", None)
+
+
 _KEY = pytest.StashKey[Running]()
 
 
@@ -44,17 +56,11 @@ def running(config: pytest.Config) -> Running:
     if _KEY not in config.stash:
         settings = _settings(Path(tempfile.mkdtemp(prefix="ordinis-test-")))
         found = config.stash[_KEY] = Running(settings)
-        config.add_cleanup(lambda: _stop(settings))
+        config.pluginmanager.register(_AtTheEnd(settings))
         os.environ["APCA_API_SECRET_KEY"] = CANARY
         bootstrap.backfill(settings, date(2022, 5, 27), date(2021, 4, 1))
         stack.up(settings, progress=lambda name, what: found.told.append((name, what)))
     return config.stash[_KEY]
-
-
-def _stop(settings: Settings) -> None:
-    stack.down(settings)
-    shutil.rmtree(settings.home, ignore_errors=True)
-    os.environ.pop("APCA_API_SECRET_KEY", None)
 
 
 def _settings(home: Path) -> Settings:
