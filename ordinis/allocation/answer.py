@@ -35,9 +35,9 @@ from ordinis.ports import FloatArray, MarketView
 
 EXPECTATION_SESSIONS = 252
 LEAST_SESSIONS = 21
+"""Returns below which a trailing mean says nothing at all."""
 DEAD = 1e-8
 """Session volatility below which a price does not move: it would look like no risk at all."""
-"""Returns below which a trailing mean says nothing at all."""
 
 NEAREST = 1e-14
 """Squared distance from the nearest weights inside the limits, of the square of what was moved: both round alike."""
